@@ -1,0 +1,90 @@
+"""Write-once boot parameters: slots that take one write during boot, then freeze.
+
+Xen marks such variables ``__ro_after_init``; here the rule is enforced, and a breach names the
+parameter and its first writer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import WriteOnceError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One boot parameter: its name in Xen's spelling, its unit, and the rule that it comes from."""
+
+    name: str
+    unit: str
+    rule: str
+
+
+#: Every parameter of a host, in the order of boot. Masks and lookups of the compression that is not in
+#: use keep the identity's values (bottom mask all ones, others 0), so that one struct serves all modes.
+PARAMETERS: Final = (
+    Parameter("pdx_compression", "none | mask | offset", "xen/common/pdx.c, pfn_pdx_compression_setup"),
+    Parameter("pfn_pdx_hole_shift", "bits", "mask: width of the squeezed hole"),
+    Parameter("pfn_pdx_bottom_mask", "mfn bits", "mask: bits below the hole"),
+    Parameter("pfn_top_mask", "mfn bits", "mask: bits above the hole"),
+    Parameter("pfn_hole_mask", "mfn bits", "mask: the hole"),
+    Parameter("ma_va_bottom_mask", "maddr bits", "mask: bottom mask in bytes"),
+    Parameter("ma_top_mask", "maddr bits", "mask: top mask in bytes"),
+    Parameter("pfn_index_shift", "bits", "offset: shift of an mfn to its table index"),
+    Parameter("pdx_index_shift", "bits", "offset: shift of a pdx to its table index"),
+    Parameter("pdx_region_size", "frames", "offset: size of one region"),
+    Parameter("pfn_pdx_lookup", "frames[64]", "offset: what to subtract from an mfn"),
+    Parameter("pdx_pfn_lookup", "frames[64]", "offset: what to add to a pdx"),
+    Parameter("pfn_bases", "frames[64]", "offset: first mfn of each region, ~0 where unused"),
+    Parameter("max_page", "frames", "one past the last mfn"),
+    Parameter("max_pdx", "frames", "one past the last pdx"),
+    Parameter("pdx_group_valid", "bitmap, bytes, little-endian", "bit g: group g of 65,536 pdx is backed"),
+    Parameter("directmap_virt_start", "virt", "virtual layout"),
+    Parameter("directmap_virt_end", "virt", "virtual layout"),
+    Parameter("frametable_virt_start", "virt", "virtual layout"),
+    Parameter("frametable_virt_end", "virt", "virtual layout"),
+    Parameter("rdwr_mpt_virt_start", "virt", "virtual layout"),
+    Parameter("rdwr_mpt_virt_end", "virt", "virtual layout"),
+    Parameter("ro_mpt_virt_start", "virt", "virtual layout"),
+    Parameter("rdwr_compat_mpt_virt_start", "virt", "virtual layout"),
+    Parameter("xen_virt_start", "virt", "virtual layout"),
+    Parameter("xen_virt_end", "virt", "virtual layout"),
+    Parameter("xen_phys_start", "maddr or None", "where the image lies, when the boot was told"),
+)
+_BY_NAME: Final = {p.name: p for p in PARAMETERS}
+
+
+class BootSlots:
+    """The parameters while boot runs: each takes exactly one :meth:`write`."""
+
+    __slots__ = ("_frozen", "_values", "_writers")
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._writers: dict[str, str] = {}
+        self._frozen = False
+
+    def write(self, name: str, value: Any, *, writer: str) -> None:
+        """Write a parameter, once.
+
+        Raises
+        ------
+        WriteOnceError
+            If it was written before, is no parameter, or boot is over.
+        """
+        if name not in _BY_NAME:
+            raise WriteOnceError(f"{name!r} is no boot parameter (written by {writer})")
+        if self._frozen:
+            first = self._writers.get(name, "nobody")
+            raise WriteOnceError(f"{name} is frozen since boot (first written by {first}); {writer} may not write it")
+        if name in self._writers:
+            raise WriteOnceError(f"{name} was already written by {self._writers[name]}; {writer} may not write it again")
+        self._values[name] = value
+        self._writers[name] = writer
+
+    def read(self, name: str) -> Any:
+        """Read a parameter that has been written; raises WriteOnceError before that."""
+        if name not in self._writers:
+            raise WriteOnceError(f"{name} is read before anything wrote it")
+        return self._values[name]

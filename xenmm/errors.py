@@ -1,0 +1,64 @@
+"""Every exception the package raises on purpose. Nothing else is public to catch."""
+
+from __future__ import annotations
+
+
+class XenmmError(Exception):
+    """Base of every error of the package."""
+
+
+class MemoryMapError(XenmmError, ValueError):
+    """What a machine says about its memory cannot be read, or contradicts itself.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the offending value.
+    file : str, optional
+        The input's name as the user gave it.
+    line : int, optional
+        Line number in that file, from 1.
+    column : int, optional
+        Column in that line, from 1.
+    text : str, optional
+        The offending text.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        text: str | None = None,
+    ) -> None:
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.text = text
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        place = ":".join(str(p) for p in (self.file, self.line, self.column) if p is not None)
+        quoted = f": {self.text!r}" if self.text else ""
+        return f"{place}: {self.message}{quoted}" if place else f"{self.message}{quoted}"
+
+
+class FrameError(XenmmError, LookupError):
+    """A frame, page or address is outside what the booted host can convert.
+
+    The message holds the value in hex and the limit that it broke.
+    """
+
+
+class ConfigError(XenmmError, ValueError):
+    """An option, profile or parameter is unknown or out of its domain; the message names it."""
+
+
+class WriteOnceError(XenmmError, RuntimeError):
+    """A boot parameter was written twice, read before it was written, or written after the freeze.
+
+    The message names the parameter and who wrote it first.
+    """

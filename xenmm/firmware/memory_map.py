@@ -1,0 +1,273 @@
+"""The model of what a machine says about its memory: ranges of every kind, SRAT rows, provenance.
+
+A reader makes a :class:`MemoryMap`; everything above reads it and nothing above changes it.
+All ranges are half-open byte ranges ``[start, end)`` with ``0 <= start < end <= 2**64``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..constants import U64_END
+from ..errors import MemoryMapError
+
+#: Version of the JSON that :meth:`MemoryMap.to_dict` writes.
+MAP_SCHEMA: Final = "xenmm-map/1"
+
+#: The kinds of range, one word each. Only ``ram`` is memory that the hypervisor may use.
+KINDS: Final = (
+    "ram",
+    "reserved",
+    "acpi-data",
+    "acpi-nvs",
+    "unusable",
+    "persistent",
+    "persistent-old",
+    "soft-reserved",
+    "disabled",
+    "device",
+    "firmware",
+    "kernel",
+    "unknown",
+)
+
+SRAT_ENABLED: Final = 1
+SRAT_HOTPLUG: Final = 2
+SRAT_NONVOLATILE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a fact was read: the input's name, the line in it (from 1), and the format's name."""
+
+    file: str
+    line: int | None = None
+    format: str = ""
+
+
+def _check_range(start: int, end: int, source: Source | None) -> None:
+    if 0 <= start < end <= U64_END:
+        return
+    why = "is empty" if start == end else "ends before it starts" if end < start else "is past 64 bits"
+    raise MemoryMapError(
+        f"range [{start:#x}, {end:#x}) {why}; need 0 <= start < end <= 2^64",
+        file=source.file if source else None,
+        line=source.line if source else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRange:
+    """One range of the machine's address space: ``[start, end)`` in bytes, what it is, and who says so.
+
+    ``kind`` is one of :data:`KINDS`; ``label`` is the log's own word for it.
+    """
+
+    start: int
+    end: int
+    kind: str = "ram"
+    label: str = ""
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self.start, self.end, self.source)
+        if self.kind not in KINDS:
+            raise MemoryMapError(f"unknown kind of range {self.kind!r}; one of {', '.join(KINDS)}")
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class SratRange:
+    """One memory affinity row of the SRAT: ``[start, end)`` in bytes, node, and ACPI's flag bits.
+
+    ``flags``: 1 enabled, 2 hot-pluggable, 4 non-volatile (ACPI 6.5, table 5.61).
+    ``pxm`` is the firmware's proximity domain where the log tells it apart from the node.
+    """
+
+    start: int
+    end: int
+    node: int = 0
+    flags: int = SRAT_ENABLED
+    pxm: int | None = None
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self.start, self.end, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the reader wants known: ``level`` is ``note``, ``warning`` or ``dropped``.
+
+    ``dropped`` notes carry the number of bytes that were not read as memory, where that is certain.
+    """
+
+    level: str
+    text: str
+    source: Source | None = None
+    excerpt: str = ""
+    dropped_bytes: int | None = None
+
+    def __str__(self) -> str:
+        place = ""
+        if self.source:
+            place = self.source.file + (f":{self.source.line}" if self.source.line else "") + ": "
+        tail = f": {self.excerpt!r}" if self.excerpt else ""
+        return f"{self.level}: {place}{self.text}{tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the log itself states beside its map; ``None`` or empty where it says nothing.
+
+    ``ram_bytes`` and ``last_pfn`` are the log's own totals, ``command_line`` the boot options (of Xen in a
+    Xen log), ``xen_version`` the banner's version text, ``pfn_compression`` Xen's own lines
+    on compression without prefix, ``numa_rows`` Xen's own NUMA rows without prefix.
+    """
+
+    ram_bytes: int | None = None
+    last_pfn: int | None = None
+    command_line: str | None = None
+    xen_version: str | None = None
+    pfn_compression: tuple[str, ...] = ()
+    numa_rows: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sort half-open ranges and join those that overlap or touch."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            if end > merged[-1][1]:
+                merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """A machine's memory as its firmware tells it.
+
+    Attributes
+    ----------
+    ranges : tuple of MemoryRange
+        Every row that was read, in the order of the input, overlaps and all.
+    srat : tuple of SratRange or None
+        SRAT memory rows; ``None`` when the input says nothing of an SRAT, ``()`` when it has no rows.
+    name : str
+        The machine, where known, else the input's name.
+    format : str
+        Which reader read it.
+    notes : tuple of Note
+        What was dropped, doubted or chosen while reading.
+    stated : Stated
+        What the log states beside its rows.
+    arch : str
+        ``x86``, ``arm``, ``power``, ``mips``, ``ia64``, ``s390`` ... or ``""`` where unknown.
+    """
+
+    ranges: tuple[MemoryRange, ...]
+    srat: tuple[SratRange, ...] | None = None
+    name: str = ""
+    format: str = ""
+    notes: tuple[Note, ...] = ()
+    stated: Stated = field(default_factory=Stated)
+    arch: str = ""
+
+    @classmethod
+    def from_ranges(
+        cls,
+        ram: Iterable[Sequence[int]],
+        srat: Iterable[Sequence[int]] | None = None,
+        *,
+        name: str = "",
+    ) -> MemoryMap:
+        """Make a map from numbers.
+
+        Parameters
+        ----------
+        ram : iterable of (start, end)
+            RAM ranges in bytes, half-open.
+        srat : iterable of (start, end[, flags[, node]]) or None
+            SRAT rows; flags default to 1 (enabled), the node to the row's index.
+        name : str
+            The machine's name.
+
+        Raises
+        ------
+        MemoryMapError
+            If a range is empty, reversed, negative or past 2^64, or a value is not an integer.
+        """
+        source = Source(name or "from_ranges", None, "ranges")
+        rows = tuple(MemoryRange(*_ints(r, 2, 2), source=source) for r in ram)
+        nodes = None
+        if srat is not None:
+            nodes = tuple(
+                SratRange(
+                    v[0],
+                    v[1],
+                    node=v[3] if len(v) > 3 else i,
+                    flags=v[2] if len(v) > 2 else SRAT_ENABLED,
+                    source=source,
+                )
+                for i, v in enumerate(_ints(r, 2, 4) for r in srat)
+            )
+        return cls(rows, nodes, name=name, format="ranges")
+
+    @property
+    def ram(self) -> tuple[tuple[int, int], ...]:
+        """RAM as sorted, merged, disjoint half-open byte ranges."""
+        return merge((r.start, r.end) for r in self.ranges if r.kind == "ram")
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of RAM, each byte counted once."""
+        return sum(end - start for start, end in self.ram)
+
+    @property
+    def top(self) -> int:
+        """End of the highest RAM range in bytes (exclusive); 0 without RAM."""
+        ram = self.ram
+        return ram[-1][1] if ram else 0
+
+    @property
+    def holes(self) -> tuple[tuple[int, int], ...]:
+        """What lies between the RAM ranges, as half-open byte ranges, from address 0 upward."""
+        edges = [0] + [edge for r in self.ram for edge in r]
+        return tuple((a, b) for a, b in zip(edges[::2], edges[1::2], strict=False) if a < b)
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The NUMA nodes of the SRAT rows, ascending, each once."""
+        return tuple(sorted({r.node for r in self.srat or ()}))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of RAM, other ranges and SRAT rows: the map's identity, whatever file it came from."""
+        facts = {
+            "ranges": sorted((r.start, r.end, r.kind) for r in self.ranges),
+            "srat": None
+            if self.srat is None
+            else sorted((r.start, r.end, r.node, r.flags) for r in self.srat),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _ints(values: Sequence[int], least: int, most: int) -> tuple[int, ...]:
+    try:
+        numbers = tuple(v.__index__() for v in values)
+    except (AttributeError, TypeError):
+        raise MemoryMapError(f"a range is a sequence of integers, got {values!r}") from None
+    if not least <= len(numbers) <= most:
+        raise MemoryMapError(f"a range has {least} to {most} numbers, got {values!r}")
+    return numbers
