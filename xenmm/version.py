@@ -1,3 +1,3 @@
-"""The version of the package, alone in a file so that the build reads it without importing the rest."""
+"""The version, alone in a file so that the build reads it without importing the rest."""
 
 __version__ = "0.1.0"

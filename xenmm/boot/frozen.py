@@ -77,9 +77,13 @@ class BootSlots:
             raise WriteOnceError(f"{name!r} is no boot parameter (written by {writer})")
         if self._frozen:
             first = self._writers.get(name, "nobody")
-            raise WriteOnceError(f"{name} is frozen since boot (first written by {first}); {writer} may not write it")
+            raise WriteOnceError(
+                f"{name} is frozen since boot (first written by {first}); {writer} may not write it"
+            )
         if name in self._writers:
-            raise WriteOnceError(f"{name} was already written by {self._writers[name]}; {writer} may not write it again")
+            raise WriteOnceError(
+                f"{name} was already written by {self._writers[name]}; {writer} may not write it again"
+            )
         self._values[name] = value
         self._writers[name] = writer
 
