@@ -1,0 +1,75 @@
+# make run   a private environment in .venv, the build, and the report of a bundled machine
+# make test  the same environment, and the test suite
+# make help  the rest
+
+PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+CC      ?= cc
+VENV    := .venv
+BIN     := $(VENV)/bin
+MACHINE ?= dell-r930
+PYTEST_ARGS ?=
+
+SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/*.h xenmm/*.c xenmm/include/*.h)
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: run test lint types dist check-dist clean help
+.DELETE_ON_ERROR:
+
+run: $(VENV)/built
+	@$(BIN)/xenmm report $(MACHINE)
+
+test: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/built $(VENV)/lint-packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint $(wildcard xenmm/*.pyx xenmm/*.pxd)
+
+types: $(VENV)/built $(VENV)/lint-packages
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest $(patsubst xenmm/%.pyx,xenmm.%,$(wildcard xenmm/*.pyx)) --ignore-missing-stub
+
+dist: $(VENV)/built $(VENV)/dist-packages
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+check-dist: dist
+	$(BIN)/python tests/support/check_dist.py dist
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
+	@echo 'make dist | check-dist sdist and wheel | and what they must hold, run from a clean environment'
+	@echo 'make clean             removes the environment and what was built'
+
+# One stamp a step, so that the second run does none of them again. pip asks no index for what is already installed.
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { echo 'xenmm needs Python 3.11 or newer: none found as python3 (set PYTHON=...)' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'xenmm needs Python 3.11 or newer: $(PYTHON) is older or does not run' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'xenmm needs the venv module of $(PYTHON): install it (Debian: apt install python3-venv)' >&2; exit 1; }
+	@command -v $(firstword $(CC)) >/dev/null || \
+	  { echo 'xenmm needs a C compiler: $(CC) not found; install one (Debian: apt install gcc) or set CC=...' >&2; exit 1; }
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/build-packages: pyproject.toml | $(VENV)/python
+	@$(PIP) install --quiet 'pip>=25.1'
+	@$(PIP) install --quiet --group build
+	@touch $@
+
+$(VENV)/built: $(SOURCES) | $(VENV)/build-packages
+	@echo 'building xenmm in $(VENV) ...' >&2
+	@$(PIP) install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/%-packages: pyproject.toml | $(VENV)/build-packages
+	@$(PIP) install --quiet --group $*
+	@touch $@
