@@ -1,5 +1,67 @@
-"""xenmm: a cycle-approximate emulator of hypervisor memory, the way Xen lays it out."""
+"""xenmm: a cycle-approximate emulator of hypervisor memory, the way Xen lays it out.
+
+>>> import xenmm
+>>> host = xenmm.boot("server.dmesg", profile="xen-offset")  # doctest: +SKIP
+>>> hex(host.mfn_to_virt(0x10000000))  # doctest: +SKIP
+
+Names are imported at their first use, so that ``import xenmm`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .boot.host import Host, boot
+    from .boot.overhead import Overhead
+    from .config import get_include, show_config
+    from .errors import ConfigError, FrameError, MemoryMapError, WriteOnceError, XenmmError
+    from .firmware import read_map
+    from .firmware.memory_map import MemoryMap
+
+__all__ = [
+    "ConfigError",
+    "FrameError",
+    "Host",
+    "MemoryMap",
+    "MemoryMapError",
+    "Overhead",
+    "WriteOnceError",
+    "XenmmError",
+    "__version__",
+    "boot",
+    "get_include",
+    "read_map",
+    "show_config",
+]
+
+# Where each public name lives. ``boot`` is the subpackage itself, which is callable.
+_HOMES = {
+    "ConfigError": ".errors",
+    "FrameError": ".errors",
+    "Host": ".boot.host",
+    "MemoryMap": ".firmware.memory_map",
+    "MemoryMapError": ".errors",
+    "Overhead": ".boot.overhead",
+    "WriteOnceError": ".errors",
+    "XenmmError": ".errors",
+    "get_include": ".config",
+    "read_map": ".firmware",
+    "show_config": ".config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "boot":
+        return import_module(".boot", __name__)
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
