@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -261,6 +261,31 @@ class MemoryMap:
             else sorted((r.start, r.end, r.node, r.flags) for r in self.srat),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the map as a JSON object of schema :data:`MAP_SCHEMA`; :meth:`from_dict` is the way back."""
+        from . import own_json
+
+        return own_json.to_dict(self)
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as text, one range a line; ``read_map`` reads it."""
+        from . import own_json
+
+        return own_json.dumps(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> MemoryMap:
+        """Make a map from the object that :meth:`to_dict` returns.
+
+        Raises
+        ------
+        MemoryMapError
+            If a key is unknown or missing, or a value has the wrong type or is out of its domain.
+        """
+        from . import own_json
+
+        return own_json.from_dict(document)
 
 
 def _ints(values: Sequence[int], least: int, most: int) -> tuple[int, ...]:
