@@ -23,7 +23,7 @@ def extension(name):
     return Extension(
         f"xenmm.{name}",
         [f"xenmm/{name}.pyx"],
-        include_dirs=["xenmm/include", numpy.get_include()],
+        include_dirs=["xenmm", "xenmm/include", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=FLAGS,
     )

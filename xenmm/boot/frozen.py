@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .._core import FrozenParameters
+from ..constants import U64_END
 from ..errors import WriteOnceError
 
 
@@ -55,6 +57,62 @@ PARAMETERS: Final = (
 _BY_NAME: Final = {p.name: p for p in PARAMETERS}
 
 
+def _immutable(value: Any) -> Any:
+    # A list or a bytearray would leave a second way in.
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, list | tuple):
+        return tuple(_immutable(v) for v in value)
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return f"{sum(b.bit_count() for b in value)} of {8 * len(value)} bits set"
+    if isinstance(value, tuple):
+        used = [f"[{i}] {v:#x}" for i, v in enumerate(value) if v not in (0, U64_END - 1)]
+        return ", ".join(used) or "unused"
+    return str(value) if name.endswith("_shift") else f"{value:#x}"
+
+
+class BootParameters(FrozenParameters):
+    """The boot parameters after the freeze: an immutable mapping, also by attribute.
+
+    Printing it gives a table of name, value, unit, rule and writer. Nothing changes it: there is no
+    setter, no ``__dict__`` and no buffer, a copy is the same object, and the C struct of the same values
+    that the conversions read (:attr:`HostCore.capsule`) is memory that the processor holds read-only.
+    """
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Value, unit, rule and writer by name, ready for JSON; bitmaps are hexadecimal text."""
+        return {
+            p.name: {
+                "value": self[p.name].hex() if isinstance(self[p.name], bytes) else self[p.name],
+                "unit": p.unit,
+                "rule": p.rule,
+                "writer": self.writer(p.name),
+            }
+            for p in PARAMETERS
+        }
+
+    def __str__(self) -> str:
+        rows = [("parameter", "value", "unit", "rule", "written by")]
+        for p in PARAMETERS:
+            rows.append((p.name, _text(p.name, self[p.name]), p.unit, p.rule, self.writer(p.name)))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = ([cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)] for row in rows)
+        return "\n".join("  ".join(line) for line in lines)
+
+    def __repr__(self) -> str:
+        return f"<BootParameters of {len(self)}, {self['pdx_compression']} compression>"
+
+
 class BootSlots:
     """The parameters while boot runs: each takes exactly one :meth:`write`."""
 
@@ -92,3 +150,26 @@ class BootSlots:
         if name not in self._writers:
             raise WriteOnceError(f"{name} is read before anything wrote it")
         return self._values[name]
+
+    def freeze(self) -> BootParameters:
+        """End boot: the slots take no more writes, and what they hold becomes the host's.
+
+        Raises
+        ------
+        WriteOnceError
+            If a parameter was never written, or boot is already over.
+        ConfigError
+            If a value is outside its unit; the message names the parameter.
+        """
+        if self._frozen:
+            raise WriteOnceError("the boot parameters are already frozen")
+        missing = [p.name for p in PARAMETERS if p.name not in self._writers]
+        if missing:
+            raise WriteOnceError(f"frozen before anything wrote {', '.join(missing)}")
+        frozen = BootParameters(
+            [p.name for p in PARAMETERS],
+            [_immutable(self._values[p.name]) for p in PARAMETERS],
+            [self._writers[p.name] for p in PARAMETERS],
+        )
+        self._frozen = True
+        return frozen
