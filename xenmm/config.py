@@ -133,9 +133,9 @@ def _headers() -> Check:
 
 def _bundled_maps() -> Check:
     try:
-        from .maps import names
+        from .maps import bundled
 
-        count = len(names())
+        count = len(bundled())
     except Exception as e:
         return Check("maps", False, True, _why(e))
     return Check("maps", count > 0, True, f"{count} bundled machines")
