@@ -49,7 +49,9 @@ def check_archives(dist: pathlib.Path) -> pathlib.Path:
     for stem in extensions:
         found = any(n.startswith(stem + ".") and n.endswith(".so") for n in in_wheel)
         require(found, f"the wheel lacks the built {stem}")
-    print(f"{wheels[0].name}: {len(in_wheel)} files; {sdists[0].name}: {len(in_sdist)} files; nothing missing")
+    print(
+        f"{wheels[0].name}: {len(in_wheel)} files; {sdists[0].name}: {len(in_sdist)} files; nothing missing"
+    )
     return wheels[0].resolve()
 
 

@@ -286,8 +286,8 @@ XENMM_DEFINE_MODE(mask)
 XENMM_DEFINE_MODE(offset)
 
 /*
- * XENMM_DEFINE_GENERIC(type, name) defines xenmm_<name>, which chooses by the mode. Masks come first:
- * with nothing removed they are the identity, so that an unknown mode still gives no wild read.
+ * XENMM_DEFINE_GENERIC(type, name) defines xenmm_<name>, which chooses by the mode. Masks come last:
+ * with nothing removed they are the identity, and an unknown mode gives no wild read.
  */
 #define XENMM_DEFINE_GENERIC(type, name)                                                                 \
     static inline type xenmm_##name(const xenmm_params *p, uint64_t x)                                   \

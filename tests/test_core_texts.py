@@ -1,0 +1,245 @@
+"""The two texts of the arithmetic, C and Cython, compiled here and held to one file of vectors.
+
+The vectors are the slow model's (tests/support/make_vectors.py). Both texts are asked by mode and in general.
+"""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from hosts import assorted_params, make_host
+from make_vectors import TARGET, vectors
+from oracle import CONVERSIONS
+
+import xenmm
+
+ROOT = Path(xenmm.__file__).parent
+INCLUDE = ROOT / "include"
+CC = shutil.which(os.environ.get("CC", "cc"))
+CXX = shutil.which(os.environ.get("CXX", "c++"))
+QUIET = ["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]
+GENERIC_ONLY = {"page_to_virt", "page_to_mfn_to_virt"}
+
+needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler")
+
+
+@functools.cache
+def recorded():
+    return json.loads(TARGET.read_text())
+
+
+def test_recorded_vectors_are_the_slow_models():
+    for name, params in assorted_params().items():
+        fresh = json.loads(json.dumps(vectors(name, params)))
+        assert recorded()[name] == fresh, f"{name}: run tests/support/make_vectors.py"
+
+
+def test_python_methods_reproduce_the_vectors():
+    for entry in recorded().values():
+        params = {**entry["params"], "pdx_group_valid": bytes.fromhex(entry["params"]["pdx_group_valid"])}
+        host = make_host(params)
+        for name, column in entry["conversions"].items():
+            method = host.mfn_valid if name == "mfn_valid" else getattr(host, f"{name}_unchecked")
+            assert [hex(method(int(x, 16))) for x in column["x"]] == column["y"], name
+
+
+# One program for both texts: it reads "CONVERSION MODE VALUE" and prints every answer the text can give.
+C_MAIN = """
+#include <inttypes.h>
+#include <stdio.h>
+#include "xenmm.h"
+#include "params.h"
+{functions}
+int main(void)
+{{
+    unsigned which, conversion;
+    uint64_t x;
+    while (scanf("%u %u %" SCNx64, &which, &conversion, &x) == 3)
+        answer(sets[which], conversion, x);
+    return 0;
+}}
+"""
+
+FIELDS = [
+    *("pfn_pdx_bottom_mask", "pfn_top_mask", "pfn_hole_mask", "ma_va_bottom_mask", "ma_top_mask"),
+    *("pdx_region_size", "max_page", "max_pdx", "directmap_virt_start", "directmap_virt_end"),
+    *("frametable_virt_start", "frametable_virt_end", "rdwr_mpt_virt_start", "rdwr_mpt_virt_end"),
+    *("ro_mpt_virt_start", "rdwr_compat_mpt_virt_start", "xen_virt_start", "xen_virt_end"),
+]
+SHIFTS = ("pfn_pdx_hole_shift", "pfn_index_shift", "pdx_index_shift")
+
+
+def c_set(index, params):
+    """One parameter set as assignments in C, made here and not by the package."""
+    bitmap = bytes.fromhex(params["pdx_group_valid"])
+    words = [int.from_bytes(bitmap[i : i + 8], "little") for i in range(0, len(bitmap), 8)] or [0]
+    lines = [f"static const uint64_t groups_{index}[] = {{{', '.join(f'{w:#x}u' for w in words)}}};"]
+    lines += [f"static xenmm_params set_{index}; static void fill_{index}(xenmm_params *p) {{"]
+    lines += ["p->abi_version = XENMM_ABI_VERSION; p->size = (uint32_t)sizeof *p;"]
+    lines += [f"p->mode = XENMM_MODE_{params['pdx_compression'].upper()};"]
+    lines += [f"p->{n} = {params[n]}u;" for n in SHIFTS]
+    lines += [f"p->{n} = UINT64_C({params[n]:#x});" for n in FIELDS]
+    lines += ["for (int i = 0; i < 64; i++) p->pfn_bases[i] = UINT64_MAX;"]
+    for table in ("pfn_pdx_lookup", "pdx_pfn_lookup", "pfn_bases"):
+        values = enumerate(params[table])
+        lines += [f"p->{table}[{i}] = UINT64_C({v % (1 << 64):#x});" for i, v in values]
+    lines += [f"p->pdx_group_count = {8 * len(bitmap)}; p->pdx_group_valid = groups_{index};"]
+    if params["xen_phys_start"] is not None:
+        lines += [f"p->xen_phys_start = UINT64_C({params['xen_phys_start']:#x});"]
+        lines += ["p->xen_image_bytes = p->xen_virt_end - p->xen_virt_start;"]
+    return "\n".join([*lines, "}"])
+
+
+def params_header():
+    texts = [c_set(i, entry["params"]) for i, entry in enumerate(recorded().values())]
+    count = len(texts)
+    table = ", ".join(f"&set_{i}" for i in range(count))
+    fills = " ".join(f"fill_{i}(&set_{i});" for i in range(count))
+    texts.append(f"static xenmm_params *const sets[] = {{{table}}};")
+    texts.append(f"static void fill_all(void) {{ {fills} }}")
+    return "\n".join(texts)
+
+
+def c_answers():
+    """The function `answer`: prints generic, by-mode and checked results of conversion number n."""
+    lines = ["static void answer(const xenmm_params *p, unsigned conversion, uint64_t x) {"]
+    lines += ["uint64_t generic = 0, by_mode = 0, checked = 0; int good = 2;", "switch (conversion) {"]
+    for number, name in enumerate((*CONVERSIONS, "mfn_valid")):
+        cast = "(uint64_t)" if name == "mfn_valid" else ""
+        generic = f"{cast}xenmm_{name}(p, x)"
+        if name == "page_to_mfn_to_virt":
+            generic = "xenmm_mfn_to_virt(p, xenmm_page_to_mfn(p, x))"
+        by_mode = generic
+        if name not in GENERIC_ONLY:
+            modes = [f"{cast}xenmm_{mode}_{name}(p, x)" for mode in ("none", "mask", "offset")]
+            by_mode = f"p->mode == 0 ? {modes[0]} : p->mode == 1 ? {modes[1]} : {modes[2]}"
+        lines.append(f"case {number}: generic = {generic}; by_mode = {by_mode};")
+        if name not in ("mfn_valid", "page_to_mfn_to_virt"):
+            lines.append(f"good = xenmm_{name}_checked(p, x, &checked);")
+        lines.append("break;")
+    lines += ["default: break; }", 'printf("%" PRIx64 " %" PRIx64 " %d %" PRIx64 "\\n",']
+    lines += ["generic, by_mode, good, checked); }"]
+    return "\n".join(lines)
+
+
+def questions():
+    for which, entry in enumerate(recorded().values()):
+        for conversion, name in enumerate((*CONVERSIONS, "mfn_valid")):
+            column = entry["conversions"][name]
+            domain = column.get("in_domain", [2] * len(column["x"]))
+            for x, y, good in zip(column["x"], column["y"], domain, strict=True):
+                yield which, conversion, name, int(x, 16), int(y, 16), good
+
+
+def check_c(tmp_path, compiler, standard, suffix, optimise):
+    (tmp_path / "params.h").write_text(params_header())
+    source = tmp_path / f"main{suffix}"
+    text = C_MAIN.format(functions=c_answers())
+    source.write_text(text.replace("unsigned which,", "fill_all();\n    unsigned which,"))
+    program = tmp_path / "main"
+    command = [compiler, standard, optimise, *QUIET, f"-I{INCLUDE}", f"-I{tmp_path}", str(source), "-o"]
+    subprocess.run([*command, str(program)], check=True, capture_output=True, text=True)
+    asked = list(questions())
+    typed = "".join(f"{which} {conversion} {x:x}\n" for which, conversion, _, x, _, _ in asked)
+    printed = subprocess.run([str(program)], input=typed, check=True, capture_output=True, text=True).stdout
+    answers = [line.split() for line in printed.splitlines()]
+    assert len(answers) == len(asked)
+    for (_, _, name, x, y, in_domain), (generic, by_mode, good, checked) in zip(asked, answers, strict=True):
+        assert int(generic, 16) == int(by_mode, 16) == y, (name, hex(x))
+        if good != "2":
+            assert int(good) == in_domain, (name, hex(x))
+            assert int(checked, 16) == (y if in_domain else 0), (name, hex(x))
+
+
+@needs_cc
+@pytest.mark.parametrize("optimise", ["-O0", "-O2"])
+def test_c_text_reproduces_the_vectors_as_c99(tmp_path, optimise):
+    check_c(tmp_path, CC, "-std=c99", ".c", optimise)
+
+
+@pytest.mark.skipif(CXX is None, reason="no C++ compiler")
+def test_c_text_reproduces_the_vectors_as_cxx11(tmp_path):
+    check_c(tmp_path, CXX, "-std=c++11", ".cc", "-O1")
+
+
+def pyx_text():
+    lines = ["cimport xenmm", "from libc.stdint cimport uint64_t", ""]
+    lines += ["", "def answer(capsule, list asked):"]
+    lines += ["    cdef const xenmm.xenmm_params *p = xenmm.xenmm_params_of(capsule)"]
+    lines += ["    cdef uint64_t x, generic, by_mode", "    answers = []", "    for conversion, x in asked:"]
+    lines += ["        generic = by_mode = 0"]
+    for number, name in enumerate((*CONVERSIONS, "mfn_valid")):
+        generic = f"xenmm.{name}(p, x)"
+        if name == "page_to_mfn_to_virt":
+            generic = "xenmm.mfn_to_virt(p, xenmm.page_to_mfn(p, x))"
+        lines += [f"        if conversion == {number}:", f"            generic = by_mode = {generic}"]
+        if name in GENERIC_ONLY:
+            continue
+        for mode, label in enumerate(("none", "mask", "offset")):
+            lines += [
+                f"            if p.mode == {mode}:",
+                f"                by_mode = xenmm.{label}_{name}(p, x)",
+            ]
+    lines += ["        answers.append((generic, by_mode))", "    return answers", ""]
+    return "\n".join(lines)
+
+
+@needs_cc
+def test_cython_text_reproduces_the_vectors(tmp_path):
+    pytest.importorskip("Cython")
+    source = tmp_path / "face.pyx"
+    source.write_text(pyx_text())
+    cython = [sys.executable, "-m", "cython", "-3", f"-I{ROOT.parent}", str(source)]
+    subprocess.run(cython, check=True, capture_output=True, text=True)
+    python = sysconfig.get_paths()["include"]
+    # Nothing of xenmm is linked, and no include folder of it is needed.
+    flags = ["-shared", "-fPIC", "-O1", "-w", f"-I{python}", str(tmp_path / "face.c"), "-o"]
+    subprocess.run([CC, *flags, str(tmp_path / "face.so")], check=True, capture_output=True, text=True)
+    program = (
+        "import importlib.util, json, sys\n"
+        "from hosts import make_host\n"
+        "spec = importlib.util.spec_from_file_location('face', sys.argv[1])\n"
+        "before = set(sys.modules)\n"
+        "face = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(face)\n"
+        "assert not {m for m in set(sys.modules) - before if 'xenmm' in m}\n"
+        "for entry in json.load(sys.stdin):\n"
+        "    params = entry['params']\n"
+        "    params['pdx_group_valid'] = bytes.fromhex(params['pdx_group_valid'])\n"
+        "    asked = [tuple(pair) for pair in entry['asked']]\n"
+        "    print(json.dumps(face.answer(make_host(params).capsule, asked)))\n"
+    )
+    sets = [{"params": entry["params"], "asked": []} for entry in recorded().values()]
+    expected = [[] for _ in sets]
+    for which, conversion, _name, x, y, _good in questions():
+        sets[which]["asked"].append((conversion, x))
+        expected[which].append([y, y])
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "face.so")],
+        input=json.dumps(sets),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(p for p in sys.path if p)},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line) for line in result.stdout.splitlines()] == expected
+
+
+@needs_cc
+def test_header_is_quiet_alone_and_twice(tmp_path):
+    source = tmp_path / "alone.c"
+    source.write_text('#include "xenmm.h"\n#include "xenmm.h"\nint main(void) { return 0; }\n')
+    for compiler, standard, language in ((CC, "-std=c99", "c"), (CXX, "-std=c++11", "c++")):
+        if compiler is None:
+            continue
+        command = [compiler, standard, "-x", language, *QUIET, f"-I{INCLUDE}", "-c", str(source)]
+        subprocess.run(
+            [*command, "-o", str(tmp_path / "alone.o")], check=True, capture_output=True, text=True
+        )
