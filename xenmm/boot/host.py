@@ -1,0 +1,512 @@
+"""Boot, in its one order: e820, early map, walk and compression, limits, tables, freeze.
+
+Xen c447b7308b, xen/arch/x86/setup.c, __start_xen.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._core import HostCore, PdxTranslation
+from ..constants import PAGE_SHIFT, PDX_GROUP_COUNT, U64_END
+from ..errors import ConfigError
+from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap
+from ._runs import Run, merged, round_down, subtracted, total
+from .command_line import MemoryOptions, foreign_notes, parse_xen
+from .direct_map import build_direct_map
+from .e820 import E820, Lost, setup_e820
+from .frame_table import build_frame_table
+from .frozen import BootSlots
+from .hazards import Hazard
+from .host_json import host_to_dict
+from .m2p import build_compat_m2p, build_m2p
+from .overhead import Costs, Overhead
+from .page_tables import PAGE_2M
+from .pdx import Compression, Translation, choose, no_compression
+from .profiles import Profile, get_profile
+from .tables import Table
+from .walk import Call, Walk, walk_ram
+
+
+@dataclass(frozen=True, slots=True)
+class BootOptions:
+    """The options of a boot, as they took effect.
+
+    Attributes
+    ----------
+    page_sizes : str
+        The CPU's largest page: ``2m`` or ``1g``.
+    compat_m2p : bool
+        There is an M2P for 32-bit PV guests.
+    hotplug : bool or None
+        None: what the SRAT says; False: SRAT entries that can be hot-plugged are left out.
+    stack_guards : bool
+        Node 0's topmost whole 2 MiB page is split for the guard pages of CPU stacks.
+    xen_phys_start : int or None
+        Where Xen's image lies, in bytes.
+    command_line : str or None
+        Xen's options; None: those that a Xen log states; ``"ignore"``: none.
+    """
+
+    page_sizes: str = "1g"
+    compat_m2p: bool = True
+    hotplug: bool | None = None
+    stack_guards: bool = False
+    xen_phys_start: int | None = None
+    command_line: str | None = None
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """Everything that boot found out and decided: the Python-level facts of a host.
+
+    Ranges are half-open, in bytes unless named otherwise; ``groups_valid`` are runs of groups of 65,536 pdx.
+    """
+
+    memory_map: MemoryMap
+    profile: Profile
+    options: BootOptions
+    memory_options: MemoryOptions
+    e820: E820
+    compression: Compression
+    raw_max_page: int
+    max_page: int
+    max_pdx: int
+    groups_valid: tuple[Run, ...]
+    mfn_groups_valid: tuple[Run, ...]
+    used: tuple[Run, ...]
+    lost: tuple[Lost, ...]
+    directmap_calls: tuple[Call, ...]
+    hotplug_end: int
+    frame_table: Table
+    m2p: Table
+    ro_m2p: Table
+    compat_m2p: Table | None
+    ro_compat_m2p: Table | None
+    direct_map: Table
+    hazards: tuple[Hazard, ...]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every table there is, in the order of boot."""
+        every = (
+            self.frame_table,
+            self.m2p,
+            self.ro_m2p,
+            self.compat_m2p,
+            self.ro_compat_m2p,
+            self.direct_map,
+        )
+        return tuple(t for t in every if t is not None)
+
+    @property
+    def page_table_bytes(self) -> int:
+        """Bytes of page-table pages that all tables take from RAM."""
+        return sum(t.page_tables.allocated_bytes for t in self.tables)
+
+    @property
+    def used_ram_bytes(self) -> int:
+        """Bytes of RAM that the allocator gets."""
+        return total(self.used)
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes of RAM that this profile cannot use: what is used and what is lost is the machine's RAM."""
+        return sum(r.size for r in self.lost)
+
+
+def plan_boot(memory_map: MemoryMap, profile: Profile, options: BootOptions, slots: BootSlots) -> HostPlan:
+    """Boot as far as Python goes: every decision and table, each parameter written once into ``slots``."""
+    asked = memory_options(memory_map, profile, options.command_line)
+    e820 = setup_e820(memory_map, profile, mem=asked.mem, availmem=asked.availmem)
+    _write_layout(slots, profile, options)
+    regions = counted_regions(memory_map, asked, options.hotplug)
+    walk = _walk(e820, profile, asked, regions)
+    _write_walk(slots, profile, walk)
+    return _build(memory_map, profile, options, asked, e820, walk)
+
+
+def counted_regions(memory_map: MemoryMap, asked: MemoryOptions, hotplug: bool | None) -> list[Run] | None:
+    """The SRAT entries that steer the compression, in the table's order; None when Xen finds no SRAT."""
+    if memory_map.srat is None or not asked.acpi:
+        return None
+    skipped = SRAT_NONVOLATILE | (SRAT_HOTPLUG if hotplug is False else 0)
+    return [(r.start, r.end) for r in memory_map.srat if r.flags & SRAT_ENABLED and not r.flags & skipped]
+
+
+def _walk(e820: E820, profile: Profile, asked: MemoryOptions, regions: Sequence[Run] | None) -> Walk:
+    def chooser(base: int) -> tuple[Compression, Translation]:
+        if not asked.compress:
+            chosen = no_compression(profile.compression, "switched off on the command line", base)
+        else:
+            checks = profile.checks_regions
+            chosen = choose(profile.compression, base, regions, e820.ram, checks_regions=checks)
+        return chosen, PdxTranslation(chosen.parameters())
+
+    identity = PdxTranslation(no_compression("none", "before the walk").parameters())
+    return walk_ram(e820.ram, profile, e820.max_page, identity, chooser)
+
+
+def _write_layout(slots: BootSlots, profile: Profile, options: BootOptions) -> None:
+    layout = profile.layout
+    for name, value in (
+        ("directmap_virt_start", layout.directmap_virt_start),
+        ("directmap_virt_end", layout.directmap_virt_start + layout.directmap_bytes),
+        ("frametable_virt_start", layout.frametable_virt_start),
+        ("frametable_virt_end", layout.frametable_virt_start + layout.frametable_bytes),
+        ("rdwr_mpt_virt_start", layout.rdwr_mpt_virt_start),
+        ("rdwr_mpt_virt_end", layout.rdwr_mpt_virt_start + layout.rdwr_mpt_bytes),
+        ("ro_mpt_virt_start", layout.ro_mpt_virt_start),
+        ("rdwr_compat_mpt_virt_start", layout.compat_mpt_virt_start),
+        ("xen_virt_start", layout.xen_virt_start),
+        ("xen_virt_end", layout.xen_virt_start + layout.xen_bytes),
+    ):
+        slots.write(name, value, writer=f"the {layout.name} virtual layout")
+    slots.write("xen_phys_start", options.xen_phys_start, writer="the boot options")
+
+
+def _write_walk(slots: BootSlots, profile: Profile, walk: Walk) -> None:
+    for name, value in walk.compression.parameters().items():
+        slots.write(name, value, writer="the choice of compression")
+    slots.write("max_page", walk.max_page, writer="the walk over RAM")
+    slots.write("max_pdx", walk.max_pdx, writer="the walk over RAM")
+    groups = _tested_groups(profile, walk)
+    slots.write("pdx_group_valid", _bitmap(groups), writer="the walk over RAM")
+
+
+def _tested_groups(profile: Profile, walk: Walk) -> tuple[Run, ...]:
+    # A dense frame table has every group, and mfn_valid tests none.
+    if profile.sparse_frame_table:
+        return walk.groups_valid()
+    return ((0, -(-walk.max_pdx // PDX_GROUP_COUNT)),)
+
+
+def _bitmap(groups: Sequence[Run]) -> bytes:
+    bits = bytearray(-(-groups[-1][1] // 8))
+    for start, end in groups:
+        first, last = start // 8, end // 8
+        if first == last:
+            bits[first] |= (1 << end % 8) - (1 << start % 8)
+            continue
+        bits[first] |= 0x100 - (1 << start % 8)
+        bits[first + 1 : last] = b"\xff" * (last - first - 1)
+        if end % 8:
+            bits[last] |= (1 << end % 8) - 1
+    return bytes(bits)
+
+
+def _build(
+    memory_map: MemoryMap,
+    profile: Profile,
+    options: BootOptions,
+    asked: MemoryOptions,
+    e820: E820,
+    walk: Walk,
+) -> HostPlan:
+    page_1g = options.page_sizes == "1g"
+    groups = _tested_groups(profile, walk)
+    mfn_groups = walk.compression.valid_group_runs(groups, walk.max_page)
+    m2p, ro_m2p = build_m2p(profile, mfn_groups, walk.max_page, page_1g=page_1g)
+    compat, ro_compat = None, None
+    if options.compat_m2p:
+        compat, ro_compat = build_compat_m2p(profile, mfn_groups, walk.max_page)
+    hotplug_end = _hotplug_end(memory_map, asked, options.hotplug)
+    guard = _guarded_mfn(memory_map, walk) if options.stack_guards else None
+    direct_map = build_direct_map(
+        profile,
+        walk.calls,
+        walk.translation,
+        page_1g=page_1g,
+        hotplug_end=hotplug_end,
+        guard_mfn=guard,
+    )
+    return HostPlan(
+        memory_map=memory_map,
+        profile=profile,
+        options=options,
+        memory_options=asked,
+        e820=e820,
+        compression=walk.compression,
+        raw_max_page=e820.max_page,
+        max_page=walk.max_page,
+        max_pdx=walk.max_pdx,
+        groups_valid=groups,
+        mfn_groups_valid=tuple(mfn_groups),
+        used=tuple(walk.used),
+        lost=tuple(sorted((*e820.lost, *walk.lost), key=lambda r: r.start)),
+        directmap_calls=tuple(walk.calls),
+        hotplug_end=hotplug_end,
+        frame_table=build_frame_table(profile, groups, walk.max_pdx, page_1g=page_1g),
+        m2p=m2p,
+        ro_m2p=ro_m2p,
+        compat_m2p=compat,
+        ro_compat_m2p=ro_compat,
+        direct_map=direct_map,
+        hazards=(),
+    )
+
+
+def _hotplug_end(memory_map: MemoryMap, asked: MemoryOptions, hotplug: bool | None) -> int:
+    # Xen: mem_hotplug. Without NUMA nobody reads the entries' flags.
+    if hotplug is False or not (asked.numa and asked.acpi):
+        return 0
+    wanted = SRAT_ENABLED | SRAT_HOTPLUG
+    return max((r.end for r in memory_map.srat or () if r.flags & wanted == wanted), default=0)
+
+
+def _guarded_mfn(memory_map: MemoryMap, walk: Walk) -> int | None:
+    # CPU 0's stack comes from the top of node 0; without an SRAT, from the top of RAM.
+    used: Sequence[Run] = walk.used
+    rows = [r for r in memory_map.srat or () if r.flags & SRAT_ENABLED]
+    if rows:
+        node = min(r.node for r in rows)
+        inside = merged((r.start, r.end) for r in rows if r.node == node)
+        used = subtracted(used, subtracted(used, inside))
+    for start, end in reversed(used):
+        top = round_down(end, PAGE_2M)
+        if top - PAGE_2M >= start:
+            return top - PAGE_2M >> PAGE_SHIFT
+    return None
+
+
+def memory_options(memory_map: MemoryMap, profile: Profile, command_line: str | None) -> MemoryOptions:
+    """What Xen's command line asks for: the caller's, or the one that a Xen log states."""
+    if command_line == "ignore":
+        return MemoryOptions()
+    text = command_line
+    if text is None:
+        text = memory_map.stated.command_line or ""
+        if "xen" not in memory_map.format:
+            return MemoryOptions(notes=foreign_notes(text))
+    return parse_xen(text, availmem=profile.modern, pdx_compress=profile.checks_regions)
+
+
+class Host(HostCore):
+    """A booted host: its conversions, its parameters, and everything that boot decided.
+
+    Nothing changes it. Pickling keeps the map and the options, and loading boots again.
+    """
+
+    __slots__ = ()
+
+    plan: HostPlan
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _boot_again, (self.plan.memory_map, self.plan.profile.name, self.plan.options)
+
+    def __repr__(self) -> str:
+        plan = self.plan
+        name = plan.memory_map.name or "unnamed"
+        return (
+            f"<xenmm.Host {name!r} {plan.profile.name} {plan.compression.kind}"
+            f" max_page={plan.max_page:#x} max_pdx={plan.max_pdx:#x}>"
+        )
+
+    @property
+    def memory_map(self) -> MemoryMap:
+        """The map it was booted on."""
+        return self.plan.memory_map
+
+    @property
+    def profile(self) -> Profile:
+        """The profile it was booted with."""
+        return self.plan.profile
+
+    @property
+    def options(self) -> BootOptions:
+        """The options in effect."""
+        return self.plan.options
+
+    @property
+    def compression(self) -> Compression:
+        """What was squeezed, or why nothing was."""
+        return self.plan.compression
+
+    @property
+    def raw_max_page(self) -> int:
+        """One past the last frame of the e820, before any limit."""
+        return self.plan.raw_max_page
+
+    @property
+    def max_page(self) -> int:
+        """One past the last mfn."""
+        return self.plan.max_page
+
+    @property
+    def max_pdx(self) -> int:
+        """One past the last pdx."""
+        return self.plan.max_pdx
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of RAM that the firmware reports, each byte once."""
+        return self.plan.memory_map.ram_bytes
+
+    @property
+    def used_ram_bytes(self) -> int:
+        """Bytes of RAM that this profile can use; with :attr:`lost` it adds up to :attr:`ram_bytes`."""
+        return self.plan.used_ram_bytes
+
+    @property
+    def groups_valid(self) -> tuple[Run, ...]:
+        """Valid groups of 65,536 pdx, as half-open runs."""
+        return self.plan.groups_valid
+
+    @property
+    def lost(self) -> tuple[Lost, ...]:
+        """RAM that this profile cannot use, ascending, each with its reason."""
+        return self.plan.lost
+
+    @property
+    def frame_table(self) -> Table:
+        """The frame table."""
+        return self.plan.frame_table
+
+    @property
+    def m2p(self) -> Table:
+        """The machine-to-physical table."""
+        return self.plan.m2p
+
+    @property
+    def ro_m2p(self) -> Table:
+        """The guests' read-only mapping of the M2P."""
+        return self.plan.ro_m2p
+
+    @property
+    def compat_m2p(self) -> Table | None:
+        """The M2P for 32-bit PV guests; None when the boot is without."""
+        return self.plan.compat_m2p
+
+    @property
+    def ro_compat_m2p(self) -> Table | None:
+        """The 32-bit guests' mapping of it, at the address that they see."""
+        return self.plan.ro_compat_m2p
+
+    @property
+    def direct_map(self) -> Table:
+        """The direct map of RAM."""
+        return self.plan.direct_map
+
+    @property
+    def page_table_bytes(self) -> int:
+        """Bytes of page-table pages that all tables take from RAM."""
+        return self.plan.page_table_bytes
+
+    @property
+    def hazards(self) -> tuple[Hazard, ...]:
+        """Where a real Xen would crash, alias, assert or lose memory on this map."""
+        return self.plan.hazards
+
+    def overhead(self) -> Overhead:
+        """What the tables cost."""
+        plan = self.plan
+        direct = plan.direct_map.page_tables.allocated_bytes
+        costs = Costs(
+            frame_table=plan.frame_table.backed_bytes,
+            m2p=plan.m2p.backed_bytes,
+            compat_m2p=plan.compat_m2p.backed_bytes if plan.compat_m2p else 0,
+            direct_map_page_tables=direct,
+            other_page_tables=plan.page_table_bytes - direct,
+        )
+        virtual = {t.name: t.size for t in plan.tables}
+        return Overhead(plan.profile.name, self.ram_bytes, plan.used_ram_bytes, costs, virtual)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values, versioned: ``schema`` is ``xenmm-host/1``."""
+        return host_to_dict(self.plan, dict(self.params))
+
+
+def _boot_again(memory_map: MemoryMap, profile: str, options: BootOptions) -> Host:
+    return _boot(memory_map, get_profile(profile), options)
+
+
+def _boot(memory_map: MemoryMap, profile: Profile, options: BootOptions) -> Host:
+    slots = BootSlots()
+    plan = plan_boot(memory_map, profile, options, slots)
+    return Host(slots.freeze(), plan)
+
+
+def boot(
+    source: MemoryMap | str | bytes | os.PathLike[str],
+    profile: str | Profile = "xen-offset",
+    *,
+    page_sizes: str = "1g",
+    compat_m2p: bool | None = None,
+    hotplug: bool | None = None,
+    stack_guards: bool = False,
+    xen_phys_start: int | None = None,
+    command_line: str | None = None,
+) -> Host:
+    """Boot an emulated Xen memory layer on a machine's memory map, and freeze it.
+
+    Parameters
+    ----------
+    source : MemoryMap, str, bytes or path
+        The map; or a log's path, text (a str with a newline) or bytes, read by ``read_map``.
+    profile : str
+        One of ``PROFILES``, from ``pre`` to ``xen-none``.
+    page_sizes : str
+        Largest page of the CPU: ``2m`` or ``1g``.
+    compat_m2p : bool, optional
+        Have the M2P for 32-bit PV guests; by default as the profile's Xen is built.
+    hotplug : bool, optional
+        False leaves the SRAT entries that can be hot-plugged out, to see what they cost.
+    stack_guards : bool
+        Split node 0's topmost whole 2 MiB page for the guards of CPU stacks, as a real boot does.
+    xen_phys_start : int, optional
+        Machine address of Xen's image, 2 MiB-aligned, for conversions of virtual addresses inside it.
+    command_line : str, optional
+        Xen's boot options; by default those that a Xen log states; ``"ignore"`` for none.
+
+    Returns
+    -------
+    Host
+        Frozen. A compression that Xen refuses is a result with a reason, never an error.
+
+    Raises
+    ------
+    ConfigError
+        If the profile or an option is unknown or out of its domain.
+    MemoryMapError
+        If the map cannot be read or holds no whole page of RAM.
+    """
+    chosen = get_profile(profile)
+    if page_sizes not in ("2m", "1g"):
+        raise ConfigError(f"page_sizes is '2m' or '1g', got {page_sizes!r}")
+    if hotplug not in (None, True, False):
+        raise ConfigError(f"hotplug is None, True or False, got {hotplug!r}")
+    if command_line is not None and not isinstance(command_line, str):
+        raise ConfigError(f"command_line is a string or None, got {command_line!r}")
+    options = BootOptions(
+        page_sizes=page_sizes,
+        compat_m2p=chosen.compat_m2p if compat_m2p is None else bool(compat_m2p),
+        hotplug=hotplug,
+        stack_guards=bool(stack_guards),
+        xen_phys_start=_checked_phys_start(xen_phys_start),
+        command_line=command_line,
+    )
+    return _boot(_as_map(source), chosen, options)
+
+
+def _checked_phys_start(value: int | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ConfigError(f"xen_phys_start is a machine address or None, got {value!r}") from None
+    if not 0 <= number < U64_END or number % PAGE_2M:
+        raise ConfigError(f"xen_phys_start {number:#x} is no 2 MiB-aligned 64-bit address")
+    return number
+
+
+def _as_map(source: MemoryMap | str | bytes | os.PathLike[str]) -> MemoryMap:
+    if isinstance(source, MemoryMap):
+        return source
+    from ..firmware import read_map
+
+    return read_map(source)
