@@ -209,7 +209,7 @@ class MemoryMap:
             If a range is empty, reversed, negative or past 2^64, or a value is not an integer.
         """
         source = Source(name or "from_ranges", None, "ranges")
-        rows = tuple(MemoryRange(*_ints(r, 2, 2), source=source) for r in ram)
+        rows = tuple(MemoryRange(v[0], v[1], source=source) for v in (_ints(r, 2, 2) for r in ram))
         nodes = None
         if srat is not None:
             nodes = tuple(

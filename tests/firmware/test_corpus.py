@@ -1,0 +1,132 @@
+"""Every log of the corpus is read, or refused, exactly as the hand-verified truth says."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from xenmm.errors import MemoryMapError
+from xenmm.firmware import read_map
+from xenmm.firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, MemoryMap, merge
+
+CORPUS = os.environ.get("XENMM_CORPUS")
+FLAGS = {"": SRAT_ENABLED, "hotplug": SRAT_ENABLED | SRAT_HOTPLUG}
+# A printed number of bytes that only part of a machine can have; the truth's notes explain each.
+UNCOMPARED = (
+    "follows the user map",
+    "kernel added",
+    "cut by the boot loader",
+    "iomem also leaves out",
+    "trimmed",
+)
+
+
+def _truth() -> list[tuple[Path, dict]]:
+    if not CORPUS:
+        return []
+    truth = json.loads((Path(CORPUS) / "maps" / "truth.json").read_text())
+    return [
+        (Path(CORPUS) / folder / case["file"], case)
+        for folder, key in (("maps", "maps"), ("xen-boots", "xen_boots"))
+        for case in truth[key]
+        if all(find_spec(f"xenmm.firmware.{name}") for name in ("iomem", "lsmem") if name in case["file"])
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    cases = _truth() or [
+        pytest.param(
+            None, None, marks=pytest.mark.skip("XENMM_CORPUS is not set; the logs are not ours to ship")
+        )
+    ]
+    ids = [case["file"] for _, case in _truth()] or ["corpus"]
+    metafunc.parametrize(("path", "case"), cases, ids=ids)
+
+
+def _same_map(found: MemoryMap, ram: list, case: dict) -> bool:
+    if [list(r) for r in found.ram] != (ram or []):
+        return False
+    return case["ram_bytes"] is None or found.ram_bytes == sum(end - start for start, end in ram or [])
+
+
+def _other(found: MemoryMap) -> dict[str, list[list[int]]]:
+    kinds: dict[str, list[tuple[int, int]]] = {}
+    for row in found.ranges:
+        if row.kind != "ram":
+            kinds.setdefault(row.label, []).append((row.start, row.end))
+    return {label: [list(r) for r in merge(rows)] for label, rows in kinds.items()}
+
+
+def test_log_is_read_as_the_truth_says(path: Path, case: dict) -> None:
+    try:
+        found = read_map(path)
+    except MemoryMapError as error:
+        refusals = [a for a in case.get("alternatives", ()) if a["acceptable"] is True and not a["ram"]]
+        assert case["outcome"] == "refuse" or refusals, f"not to be refused: {error}"
+        assert str(error).startswith(str(path)), "an error names the file"
+        return
+    readings = [case["ram"]] + [a["ram"] for a in case.get("alternatives", ()) if a["acceptable"] is True]
+    if case["outcome"] == "refuse":
+        assert not found.ram
+        assert found.notes
+        return
+    assert any(_same_map(found, ram, case) for ram in readings), found.ram
+    if [list(r) for r in found.ram] != (case["ram"] or []):
+        return
+    if case["outcome"] != "srat-only":
+        assert found.ram_bytes == case["ram_bytes"]
+        assert found.top == case.get("top", found.top)
+        assert sum(r.kind == "ram" for r in found.ranges) == case["ram_raw_rows"]
+        if "other" in case:
+            assert _other(found) == (case["other"] or {})
+    srat = None if found.srat is None else sorted([r.start, r.end, r.node, r.flags] for r in found.srat)
+    expected = case.get("srat")
+    assert srat == (expected and sorted([a, b, n, FLAGS.get(f, f)] for a, b, n, f in expected))
+    if case.get("srat_pxm"):
+        assert [r.pxm for r in found.srat or ()] == case["srat_pxm"]
+    incomplete = case["outcome"] == "partial"
+    assert any(n.level == "dropped" for n in found.notes) or not incomplete, "what is missing is said"
+
+
+def test_every_range_names_its_line(path: Path, case: dict) -> None:
+    try:
+        found = read_map(path)
+    except MemoryMapError:
+        return
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    for row in (*found.ranges, *(found.srat or ())):
+        assert row.source is not None and row.source.file == str(path)
+        assert row.source.line is not None
+        digits = f"{row.start:x}"
+        assert digits in " ".join(lines[row.source.line - 1 : row.source.line + 2]).lower()
+
+
+def test_stated_totals_are_those_of_the_truth(path: Path, case: dict) -> None:
+    checks = case.get("cross_check")
+    if case["outcome"] not in ("map", "partial") or not isinstance(checks, list):
+        pytest.skip("nothing stated")
+    stated = read_map(path).stated
+    known = {
+        "Xen System RAM kB (whole pages)": stated.ram_bytes and stated.ram_bytes // 1024,
+        "last_pfn": stated.last_pfn,
+        "Memory: total K": stated.details.get("present_bytes", 0) // 1024,
+        "System RAM MB (crashkernel line)": stated.details.get("crashkernel_total_mib"),
+    }
+    for check in checks:
+        if check["what"] in known:
+            assert known[check["what"]] == check["stated"]
+
+
+def test_disagreement_with_a_stated_total_is_a_warning_and_agreement_is_not(path: Path, case: dict) -> None:
+    checks = case.get("cross_check")
+    if case["outcome"] != "map" or not isinstance(checks, list) or case["judgment"]:
+        pytest.skip("nothing stated, or no whole map")
+    warned = [n for n in read_map(path).notes if n.level == "warning" and "states" in n.text]
+    wrong = [
+        c for c in checks if c["agrees"] is False and not any(w in c.get("note", "") for w in UNCOMPARED)
+    ]
+    assert bool(warned) == bool(wrong), (warned, wrong)

@@ -1,0 +1,373 @@
+"""One pass over a console log: its maps, block by block, and the boots that they belong to.
+
+A log can hold several boots, and a boot several maps: the firmware's, the kernel's corrected ones, a
+domain's under the hypervisor. A block is one printing of one map; a boot is a run of blocks
+in which no map is printed twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from . import log_rows as rows
+from .log_prefix import LogLine, split_line
+from .log_rows import Row
+
+
+@dataclass(slots=True)
+class Placed:
+    """A row, the line that it stands on, and that line's text."""
+
+    row: Row
+    line: int
+    text: str
+
+
+@dataclass(slots=True)
+class Block:
+    """One printing of one map.
+
+    ``heading`` is the line that announced it, or ``None``. ``gaps`` are lines between two rows that say or
+    show that something was left out.
+    """
+
+    family: str
+    boot: int
+    heading: int | None = None
+    title: str = ""
+    rows: list[Placed] = field(default_factory=list)
+    broken: list[Placed] = field(default_factory=list)
+    gaps: list[tuple[int, str]] = field(default_factory=list)
+    pending_gap: tuple[int, str] | None = None
+    repeats: int = 0
+
+    @property
+    def first_line(self) -> int:
+        lines = [p.line for p in (*self.rows[:1], *self.broken[:1])]
+        return self.heading if self.heading is not None else min(lines, default=0)
+
+
+@dataclass(slots=True)
+class Boot:
+    """What one boot printed: its blocks in order, its SRAT rows, and the lines that state facts."""
+
+    realm: str
+    index: int
+    first_line: int
+    version: bool = False
+    blocks: list[Block] = field(default_factory=list)
+    facts: list[tuple[int, str]] = field(default_factory=list)
+    is_guest: bool = False
+
+
+#: Headings: (pattern, family of the rows below it). First match counts.
+_HEADINGS: Final = (
+    (re.compile(r"\b(?:Dom0|DomU|d\d+|HVM\d+)[ :].{0,20}(?:RAM|memory) map:", re.I), "guest"),
+    (re.compile(r"\bextended physical RAM map:"), "setup"),
+    (re.compile(r"\bmodified physical RAM map:"), "modified"),
+    (re.compile(r"\bDetermined physical RAM map:"), "mips"),
+    (re.compile(r"\buser-defined physical RAM map:", re.I), "user"),
+    (re.compile(r"\b(?:BIOS-provided |)physical RAM map:"), "e820"),
+    (re.compile(r"\b(?:[\w-]+ )?RAM map:"), "xen"),
+    (re.compile(r"^\s*EFI memory map:"), "efi"),
+    (re.compile(r"\bEFI runtime memory map:"), "efi-runtime"),
+    (re.compile(r"\bEarly memory node ranges"), "nodes"),
+    (re.compile(r"\b(?:early_node_map\[\d+\] active|Early memory) PFN ranges"), "pfn"),
+    (re.compile(r"\bMEMBLOCK configuration:"), "memblock"),
+    (re.compile(r"^\s*Memory Ranges:"), "nodes"),
+)
+_HEADING_WORD = re.compile(r"[Mm]ap:|ranges|PFN ranges|MEMBLOCK|Memory Ranges:")
+_GAP = re.compile(
+    r"[\s\[(<]*(?:\.{2,}|…+\.?|-* ?8< ?-*|snip(?:ped)?|cut|skipped|etc\.?)[.\s\w]{0,20}[\s\])>]*$"
+    r"|.*\b\d+ (?:printk |kernel )?messages? (?:were )?(?:dropped|suppressed|lost|missed|skipped)"
+    r"|.*\bMissed \d+ kernel messages",
+    re.I,
+)
+_IOMEM = re.compile(r"\s*[0-9a-f]{4,16}-[0-9a-f]{4,16} :(?: |$)")
+_IOMEM_ASKED = re.compile(r"/proc/iomem")
+_VERSION = re.compile(r"\s*(?:Linux version \d|Xen version \d|Xen \d+\.\d+)")
+_GUEST_ROW = re.compile(r"[0-9a-f]{8} - [0-9a-f:]{8}|\[mem 0x|[0-9a-f]{8}, ")
+_GUEST_KERNEL = re.compile(r"Hypervisor detected: Xen PV|Booting paravirtualized kernel on Xen")
+#: Lines that state something about the machine beside its map; read later, by their own module.
+_FACT = re.compile(
+    r"last_pfn = |Memory: \d|System RAM|Linux version|Xen version|ommand line:|PFN compression|PFN IDX"
+    r"|PXM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU|No NUMA"
+)
+#: A line without a match of this says nothing that any part of these readers looks for.
+ANYTHING: Final = re.compile(
+    r"e820|[Mm]ap:|RAM|SRAT|PXM|\[ ?mem|\[ ?gap|node|Node|mem\d|memory|Memory|usable|reserved|SMAP|BIOS-"
+    r"|version|ommand line|last_pfn|PFN|PDX|DMI:|odel:|latform|ACPI|\.\.|…|snip|cut|8<|drop|issed|suppress"
+    r"|hot-?plug"
+    r"|Xen|type|proximity|user|modified|Start 0x|-> 0x|: 0x|[0-9a-f]{8} - |[0-9a-f]{8}, ?[0-9a-f]{8}|NUMA"
+    r"|ardware name|[0-9a-f] : |onventional"
+)
+#: A row of these maps printed again belongs to another boot; the other maps may be printed again at will.
+_ONCE_A_BOOT: Final = frozenset({"xen", "xen-arm", "e820", "nodes", "pfn", "mips", "smap"})
+_XEN_FAMILIES: Final = frozenset({"xen", "xen-arm"})
+_MAX_CONTINUATIONS: Final = 2
+_CONTINUED = re.compile(r"\s*\(?(?:hot-?plug|non-?volatile)\)?[\s,]*(?:\(?non-?volatile\)?\s*)?$", re.I)
+
+
+class Scanner:
+    """Reads the lines of a console log into boots.
+
+    Parameters
+    ----------
+    raw : sequence of (line number, text as it stands in the file)
+    """
+
+    def __init__(self, raw: Sequence[tuple[int, str]]) -> None:
+        self.boots: list[Boot] = []
+        #: Printings of /proc/iomem: its rows, and the marks of what was left out between them.
+        self.iomem: list[list[tuple[int, str]]] = []
+        #: The first row of a domain's own map that was passed over.
+        self.guest_row: tuple[int, str] | None = None
+        self._raw = raw
+        self._boot: dict[str, Boot] = {}
+        self._open: dict[tuple[str, str], Block] = {}
+        self._bare = ""
+        # Whether Xen's lines have lost their "(XEN)".
+        self._plain_xen = False
+        self._last: Block | None = None
+        self._iomem_open = False
+        self._skip_to = -1
+
+    def run(self) -> list[Boot]:
+        for at, (number, raw) in enumerate(self._raw):
+            if ANYTHING.search(raw) is None:
+                continue
+            for line in split_line(number, raw):
+                if line.realm != "guest":
+                    self._line(at, line)
+                elif self.guest_row is None and _GUEST_ROW.search(line.text):
+                    self.guest_row = (number, line.text.strip())
+        return self.boots
+
+    # ------------------------------------------------------------ one line
+
+    def _line(self, at: int, line: LogLine) -> None:
+        text = line.text
+        if " :" in text and _IOMEM.match(text):
+            self._iomem_row(line)
+            return
+        if _IOMEM_ASKED.search(text):
+            self._iomem_open = False
+        if _VERSION.match(text):
+            self._version(line)
+        if _GUEST_KERNEL.search(text):
+            self._boot_of(line).is_guest = True
+        if _HEADING_WORD.search(text) and self._heading(line):
+            return
+        if at >= self._skip_to and (found := self._rows(at, line)):
+            for row in found:
+                self._place(row, line)
+        elif _GAP.match(text):
+            self._gap(line)
+        elif _CONTINUED.match(text):
+            self._continue_flags(line)
+        if _FACT.search(text):
+            self._boot_of(line).facts.append((line.number, text))
+
+    def _rows(self, at: int, line: LogLine) -> Iterable[Row]:
+        text = line.text
+        row = _read_row(text, self._bare)
+        if row is None:
+            if many := rows.power_rows(text):
+                return many
+            if not self._in_bare_map(line) or not rows.bare_row_is_cut(text):
+                return ()
+            row = Row("bare", kind="", why="the row is cut")
+        if row.why:
+            row = self._rejoin(at, line, row)
+        return (row,)
+
+    def _in_bare_map(self, line: LogLine) -> bool:
+        """Whether the line follows right on a heading or row of a map whose rows have no name."""
+        last = self._last
+        if last is None or last.family not in ("xen", "guest"):
+            return False
+        above = max([p.line for p in (*last.rows[-1:], *last.broken[-1:])], default=last.heading or 0)
+        return line.number - above <= 2
+
+    def _rejoin(self, at: int, line: LogLine, cut: Row) -> Row:
+        """Join a row that a mailer or a terminal wrapped with the one or two lines after it."""
+        best = cut
+        for joint in (" ", ""):
+            text = line.text.rstrip()
+            for step in range(1, _MAX_CONTINUATIONS + 1):
+                if at + step >= len(self._raw):
+                    break
+                following = split_line(*self._raw[at + step])
+                rest = following[0].text.strip()
+                if len(following) > 1 or not rest or _read_row(rest, "") or _GAP.match(rest):
+                    break
+                text = text.removesuffix("=") + joint + rest
+                row = _read_row(text, self._bare)
+                if row is not None and not row.why:
+                    self._skip_to = at + step + 1
+                    return row
+                if row is not None and best.end is None and row.end is not None:
+                    best = row
+        return best
+
+    # ------------------------------------------------------------ boots and blocks
+
+    def _boot_of(self, line: LogLine) -> Boot:
+        realm = self._realm("", line)
+        boot = self._boot.get(realm)
+        return boot if boot is not None else self._new_boot(realm, line.number)
+
+    def _new_boot(self, realm: str, number: int) -> Boot:
+        boot = Boot(realm, len(self.boots), number)
+        self.boots.append(boot)
+        self._boot[realm] = boot
+        for key in [k for k in self._open if k[0] == realm]:
+            del self._open[key]
+        return boot
+
+    def _version(self, line: LogLine) -> None:
+        banner = line.text.lstrip().startswith("Xen version")
+        if not line.realm:
+            self._plain_xen = banner or (self._plain_xen and "Linux" not in line.text)
+        realm = "xen" if line.text.lstrip().startswith("Xen") else "host"
+        boot = self._boot.get(realm)
+        if boot is None or (realm == "host" and (boot.blocks or boot.version)):
+            boot = self._new_boot(realm, line.number)
+        elif realm == "xen" and boot.blocks:
+            # Xen on Arm prints its banner after the banks: only a second banner opens a new boot there.
+            arm = all(b.family == "xen-arm" for b in boot.blocks)
+            if (boot.version and banner) or not arm:
+                boot = self._new_boot(realm, line.number)
+        if realm == "host" or banner:
+            boot.version = True
+        if realm == "host":
+            self._bare = ""
+
+    def _heading(self, line: LogLine) -> bool:
+        family = next((family for pattern, family in _HEADINGS if pattern.search(line.text)), None)
+        if family is None:
+            return False
+        realm = self._realm(family, line)
+        self._bare = (
+            family if family in ("xen", "guest", "e820", "user", "modified", "setup", "pfn", "efi") else ""
+        )
+        old = self._open.get((realm, family))
+        if old is not None and (old.rows or old.broken) and family in _ONCE_A_BOOT:
+            self._new_boot(realm, line.number)
+        self._block(realm, family, line, heading=True)
+        if family == "efi-runtime":
+            self._open[realm, "efi"] = self._open[realm, family]
+        return True
+
+    def _realm(self, family: str, line: LogLine) -> str:
+        if family in _XEN_FAMILIES:
+            self._plain_xen |= not line.realm
+            return "xen"
+        return "xen" if line.realm == "xen" or self._plain_xen else "host"
+
+    def _block(self, realm: str, family: str, line: LogLine, heading: bool = False) -> Block:
+        boot = self._boot.get(realm) or self._new_boot(realm, line.number)
+        block = Block(
+            family, boot.index, line.number if heading else None, line.text.strip() if heading else ""
+        )
+        boot.blocks.append(block)
+        self._open[realm, family] = block
+        self._last = block
+        return block
+
+    def _place(self, row: Row, line: LogLine) -> None:
+        if row.family == "bare":
+            row = row._replace(family=self._bare or "xen")
+        if row.family == "mips" and self._bare == "user":
+            row = row._replace(family="user")
+        family = row.family
+        realm = self._realm(family, line)
+        block = self._open.get((realm, family))
+        placed = Placed(row, line.number, line.text)
+        if block is None:
+            block = self._block(realm, family, line)
+        elif block.rows and row.end is not None:
+            block = self._again(block, realm, placed, line) or block
+            if block.rows and _same(block.rows[-1].row, row):
+                block.repeats += 1
+                return
+        if block.pending_gap is not None and (block.rows or block.heading is not None):
+            block.gaps.append(block.pending_gap)
+        block.pending_gap = None
+        (block.broken if row.end is None or row.kind == "" or row.end <= row.start else block.rows).append(
+            placed
+        )
+        if row.why and row.end is not None and row.kind and row.end > row.start:
+            block.broken.append(placed)
+        if family == "guest" and realm == "host":
+            self.boots[block.boot].is_guest = True
+        self._last = block
+
+    def _again(self, block: Block, realm: str, placed: Placed, line: LogLine) -> Block | None:
+        """Whether this row starts the map over; then a new block, in a new boot where that is meant."""
+        row, first, last = placed.row, block.rows[0], block.rows[-1]
+        family = block.family
+        if family == "efi":
+            if row.nr is None or last.row.nr is None or row.nr > last.row.nr:
+                return None
+            # The numbering starts again: the table of the run-time services follows the machine's.
+            runtime = self._block(realm, "efi-runtime", line)
+            self._open[realm, "efi"] = runtime
+            return runtime
+        if family == "efi-runtime" or family == "srat" or _same(last.row, row):
+            return None
+        same_as_first = _same(first.row, row) and len(block.rows) > 1
+        apart = placed.line - last.line > 1 and row.start <= first.row.start
+        if not (same_as_first or apart):
+            return None
+        if family in _ONCE_A_BOOT:
+            self._new_boot(realm, line.number)
+        return self._block(realm, family, line)
+
+    def _iomem_row(self, line: LogLine) -> None:
+        rows_ = self.iomem[-1] if self.iomem and self._iomem_open else None
+        # Behind other lines it is the same printing only if its addresses go on upward.
+        if rows_ is None or (line.number - rows_[-1][0] > 1 and _address(line.text) < _highest(rows_[-8:])):
+            rows_ = []
+            self.iomem.append(rows_)
+        self._iomem_open = True
+        rows_.append((line.number, line.text))
+
+    def _gap(self, line: LogLine) -> None:
+        if self._iomem_open and line.number - self.iomem[-1][-1][0] <= 1:
+            self.iomem[-1].append((line.number, line.text))
+            return
+        for block in self._open.values():
+            if block.pending_gap is None and block is self._last:
+                block.pending_gap = (line.number, line.text.strip())
+
+    def _continue_flags(self, line: LogLine) -> None:
+        """The flags of the SRAT row on the line before, wrapped."""
+        last = self._last
+        if last is not None and last.family == "srat" and last.rows and line.number - last.rows[-1].line == 1:
+            placed = last.rows[-1]
+            placed.row = placed.row._replace(flags=placed.row.flags | rows.srat_flags(line.text))
+
+
+def _address(text: str) -> int:
+    return int(text.split("-", 1)[0].strip()[:16], 16)
+
+
+def _highest(rows_: Sequence[tuple[int, str]]) -> int:
+    return max((_address(text) for _, text in rows_ if _IOMEM.match(text)), default=0)
+
+
+def _same(a: Row, b: Row) -> bool:
+    return (a.start, a.end, a.label, a.node) == (b.start, b.end, b.label, b.node)
+
+
+def _read_row(text: str, under: str) -> Row | None:
+    for mark, read in rows.MARKED:
+        if mark.search(text) and (row := read(text)) is not None:
+            return row
+    if under == "pfn":
+        return rows.pfn_row(text)
+    return rows.bare_row(text)

@@ -1,0 +1,220 @@
+"""From what a caller hands over - a path, a text, bytes - to lines, whatever it is packed in.
+
+Small inputs are kept whole. Of large ones only the lines that could matter stay in memory, so
+that a hundred megabytes of a serial console cost time, not space.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import re
+import zlib
+from typing import IO, Final
+
+from ..errors import MemoryMapError
+from .log_blocks import ANYTHING
+from .log_prefix import LINE_LIMIT
+
+Lines = list[tuple[int, str]]
+
+#: A text up to this many bytes is kept whole.
+WHOLE_BYTES: Final = 8 << 20
+#: The most that is read of any input, unpacked; an endless device or a bomb stops here.
+MOST_BYTES: Final = 1 << 30
+#: The most lines that a large input may leave in memory.
+MOST_LINES: Final = 2_000_000
+_CHUNK: Final = 1 << 20
+_HEAD: Final = 1 << 16
+#: Lines kept behind a line that could matter, since rows are wrapped.
+_BEHIND: Final = 3
+
+_PACKED: Final = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"BZh", "bzip2"),
+)
+_NOT_UNPACKED: Final = (
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed; unpack it with 'zstd -d' and read the result"),
+    (b"\x04\x22\x4d\x18", "lz4-compressed; unpack it with 'lz4 -d' and read the result"),
+    (b"PK\x03\x04", "a zip archive; unpack it and read the log inside"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it and read the log inside"),
+    (b"\x7fELF", "an ELF file, not a log"),
+    (b"%PDF", "a PDF, not a log; save its text"),
+)
+_DAMAGED: Final = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+
+
+def open_source(source: object, name: str | None) -> tuple[IO[bytes], str]:
+    """Open a path, or wrap bytes or text; returns the stream and the input's name.
+
+    Raises
+    ------
+    MemoryMapError
+        If the file cannot be opened, or the source is none of the three.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(bytes(source)), name or "<bytes>"
+    if isinstance(source, str) and ("\n" in source or "\r" in source):
+        return io.BytesIO(source.encode("utf-8", "surrogateescape")), name or "<text>"
+    if not isinstance(source, str | os.PathLike):
+        raise MemoryMapError(
+            f"a memory map is read from a path, a text or bytes, not from {type(source).__name__}"
+        )
+    path = os.fspath(source)
+    shown = os.fsdecode(path)
+    if not shown:
+        raise MemoryMapError("the path is empty; a text to read has at least one line end", file=name)
+    try:
+        return open(path, "rb"), name or shown
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise MemoryMapError(f"cannot be read: {why}", file=name or shown[:200]) from None
+
+
+class Input:
+    """An opened input, unpacked if need be: its head, all its bytes, or its lines.
+
+    Raises
+    ------
+    MemoryMapError
+        Everywhere, if the input cannot be read or unpacked.
+    """
+
+    def __init__(self, stream: IO[bytes], file: str) -> None:
+        self.file = file
+        self._stream: IO[bytes] = stream
+        self.head = self._read(_HEAD)
+        for magic, what in _NOT_UNPACKED:
+            if self.head.startswith(magic):
+                raise MemoryMapError(f"is {what}", file=file)
+        for magic, packing in _PACKED:
+            if self.head.startswith(magic):
+                self._unpack(packing)
+        if self.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            text = self.all_bytes(MOST_BYTES >> 4).decode("utf-16", "replace")
+            self._stream = io.BytesIO(text.encode("utf-8", "replace"))
+            self.head = self._read(_HEAD)
+
+    def _unpack(self, packing: str) -> None:
+        packed = io.BufferedReader(_Rest(self.head, self._stream))
+        if packing == "gzip":
+            self._stream = gzip.GzipFile(fileobj=packed)  # type: ignore[assignment]
+        elif packing == "xz":
+            self._stream = lzma.open(packed)  # noqa: SIM115
+        else:
+            self._stream = bz2.open(packed)  # noqa: SIM115
+        self._packing = packing
+        self.head = self._read(_HEAD)
+
+    _packing = ""
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except _DAMAGED as error:
+            raise MemoryMapError(f"damaged {self._packing} data: {error}", file=self.file) from None
+        except OSError as error:
+            what = f"damaged {self._packing} data" if self._packing else "cannot be read"
+            raise MemoryMapError(f"{what}: {error.strerror or error}", file=self.file) from None
+
+    def all_bytes(self, most: int) -> bytes:
+        """The whole input, refused above ``most`` bytes."""
+        rest = self._read(most + 1 - len(self.head)) if len(self.head) <= most else b"x"
+        if len(self.head) + len(rest) > most:
+            raise MemoryMapError(f"larger than {most} bytes, too large for its format", file=self.file)
+        return self.head + rest
+
+    def lines(self) -> Lines:
+        """The lines with their numbers: all of a small input, of a large one those that could matter."""
+        kept: Lines = []
+        number = 1
+        carry = b""
+        total = 0
+        whole = True
+        chunk = self.head
+        while chunk:
+            total += len(chunk)
+            if total > MOST_BYTES:
+                raise MemoryMapError(f"larger than {MOST_BYTES >> 20} MiB; cut out one boot", file=self.file)
+            if whole and total > WHOLE_BYTES:
+                whole = False
+                kept = _that_matter(kept)
+            text, newline, rest = (carry + chunk).rpartition(b"\n")
+            if newline:
+                kept += _split(text, number, whole)
+                number += text.count(b"\n") + 1
+                carry = rest
+            else:
+                carry = rest[:LINE_LIMIT]
+            if len(carry) > LINE_LIMIT:
+                carry = carry[:LINE_LIMIT]
+            if len(kept) > MOST_LINES:
+                raise MemoryMapError(
+                    f"more than {MOST_LINES} lines of it could matter; cut out one boot", file=self.file
+                )
+            chunk = self._read(_CHUNK)
+        if carry:
+            kept += _split(carry, number, whole)
+        return kept
+
+
+class _Rest(io.RawIOBase):
+    """The bytes already read, then the rest of the stream."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        self._head, self._stream = head, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+_LINE_END = re.compile(r"\r*\n")
+
+
+def _split(data: bytes, number: int, whole: bool) -> Lines:
+    text = data.decode("utf-8", "replace")
+    if whole:
+        return [(number + i, line) for i, line in enumerate(text.split("\n"))]
+    return _matching_lines(text, number)
+
+
+def _matching_lines(text: str, number: int) -> Lines:
+    """The lines of a large text that could matter, found without cutting it into lines first."""
+    found: Lines = []
+    at = counted = 0
+    while match := ANYTHING.search(text, at):
+        start = text.rfind("\n", 0, match.start()) + 1
+        number += text.count("\n", counted, start)
+        counted = start
+        end = start
+        for step in range(1 + _BEHIND):
+            stop = text.find("\n", end)
+            stop = len(text) if stop < 0 else stop
+            found.append((number + step, text[end : min(stop, end + LINE_LIMIT)]))
+            end = stop + 1
+            if end >= len(text):
+                break
+        # Lines behind this one may matter themselves: they are looked at again, and kept once.
+        at = text.find("\n", match.end())
+        if at < 0:
+            break
+        at += 1
+    return list(dict(found).items())
+
+
+def _that_matter(lines: Lines) -> Lines:
+    wanted: set[int] = set()
+    for i, (_, text) in enumerate(lines):
+        if ANYTHING.search(text):
+            wanted.update(range(i, i + 1 + _BEHIND))
+    return [line for i, line in enumerate(lines) if i in wanted]
