@@ -320,27 +320,106 @@ static inline int xenmm_maddr_in_directmap(const xenmm_params *p, uint64_t maddr
 }
 
 /*
- * Checked forms for embedders: 1 and *out written when the conversion is defined, else 0 and *out left
- * alone. The domains are those of the Python methods of the same names.
+ * Why a checked conversion refuses. Each names the limit that was broken, as the Python methods' messages do,
+ * and which conversions return it.
  */
-#define XENMM_DEFINE_CHECKED(name, in_domain)                                                            \
-    static inline int xenmm_##name##_checked(const xenmm_params *p, uint64_t x, uint64_t *out)           \
+typedef enum xenmm_err {
+    XENMM_OK = 0,
+    XENMM_ERR_MAX_PAGE,   /* mfn not below max_page: mfn_to_pdx, mfn_to_page */
+    XENMM_ERR_HOLE,       /* in the hole, or outside its region: mfn_to_* and maddr_to_virt */
+    XENMM_ERR_GROUP,      /* group not backed: mfn_to_pdx, mfn_to_page, pdx_to_mfn, page_to_* */
+    XENMM_ERR_MAX_PDX,    /* pdx not below max_pdx: pdx_to_mfn */
+    XENMM_ERR_FRAMETABLE, /* page outside the frame table: page_to_mfn, page_to_virt */
+    XENMM_ERR_RECORD,     /* page not at the start of a record: page_to_mfn, page_to_virt */
+    XENMM_ERR_DIRECTMAP   /* past the direct map, or not in it: mfn_to_virt, maddr_to_virt, virt_to_* */
+} xenmm_err;
+
+static inline const char *xenmm_strerror(xenmm_err error)
+{
+    switch (error) {
+    case XENMM_OK:
+        return "no error";
+    case XENMM_ERR_MAX_PAGE:
+        return "the frame is not below max_page";
+    case XENMM_ERR_HOLE:
+        return "the frame is in the hole that compression takes out, or outside its region";
+    case XENMM_ERR_GROUP:
+        return "the frame's group of 65,536 pages is not backed";
+    case XENMM_ERR_MAX_PDX:
+        return "the pdx is not below max_pdx";
+    case XENMM_ERR_FRAMETABLE:
+        return "the page is outside the frame table";
+    case XENMM_ERR_RECORD:
+        return "the page is not the start of a page_info record";
+    case XENMM_ERR_DIRECTMAP:
+        return "the address is outside the direct map";
+    }
+    return "unknown error";
+}
+
+/* What the checked conversions ask, by what they take. */
+
+static inline xenmm_err xenmm_mfn_error(const xenmm_params *p, uint64_t mfn)
+{
+    if (mfn >= p->max_page)
+        return XENMM_ERR_MAX_PAGE;
+    if (!xenmm_mfn_compressible(p, mfn))
+        return XENMM_ERR_HOLE;
+    return xenmm_group_valid(p, xenmm_mfn_to_pdx(p, mfn)) ? XENMM_OK : XENMM_ERR_GROUP;
+}
+
+static inline xenmm_err xenmm_pdx_error(const xenmm_params *p, uint64_t pdx)
+{
+    if (pdx >= p->max_pdx)
+        return XENMM_ERR_MAX_PDX;
+    return xenmm_group_valid(p, pdx) ? XENMM_OK : XENMM_ERR_GROUP;
+}
+
+static inline xenmm_err xenmm_page_error(const xenmm_params *p, uint64_t page)
+{
+    if (xenmm_page_to_pdx(p, page) >= p->max_pdx)
+        return XENMM_ERR_FRAMETABLE;
+    if (((page - p->frametable_virt_start) & 31) != 0)
+        return XENMM_ERR_RECORD;
+    return xenmm_page_valid(p, page) ? XENMM_OK : XENMM_ERR_GROUP;
+}
+
+static inline xenmm_err xenmm_directmap_error(const xenmm_params *p, uint64_t mfn)
+{
+    if (!xenmm_mfn_compressible(p, mfn))
+        return XENMM_ERR_HOLE;
+    return xenmm_mfn_in_directmap(p, mfn) ? XENMM_OK : XENMM_ERR_DIRECTMAP;
+}
+
+static inline xenmm_err xenmm_virt_error(const xenmm_params *p, uint64_t virt)
+{
+    const int known = xenmm_virt_in_directmap(p, virt) || xenmm_virt_in_image(p, virt);
+    return known ? XENMM_OK : XENMM_ERR_DIRECTMAP;
+}
+
+/*
+ * XENMM_DEFINE_CHECKED(name, why) defines xenmm_<name>_checked(p, x, out): XENMM_OK and *out written when the
+ * conversion is defined, else the limit that x breaks and *out left alone. The domains are those of the
+ * Python methods of the same names.
+ */
+#define XENMM_DEFINE_CHECKED(name, why)                                                                  \
+    static inline xenmm_err xenmm_##name##_checked(const xenmm_params *p, uint64_t x, uint64_t *out)     \
     {                                                                                                    \
-        if (!(in_domain))                                                                                \
-            return 0;                                                                                    \
-        *out = xenmm_##name(p, x);                                                                       \
-        return 1;                                                                                        \
+        const xenmm_err error = (why);                                                                   \
+        if (error == XENMM_OK)                                                                           \
+            *out = xenmm_##name(p, x);                                                                   \
+        return error;                                                                                    \
     }
 
-XENMM_DEFINE_CHECKED(mfn_to_pdx, xenmm_mfn_valid(p, x))
-XENMM_DEFINE_CHECKED(pdx_to_mfn, x < p->max_pdx && xenmm_group_valid(p, x))
-XENMM_DEFINE_CHECKED(mfn_to_page, xenmm_mfn_valid(p, x))
-XENMM_DEFINE_CHECKED(page_to_mfn, xenmm_page_valid(p, x))
-XENMM_DEFINE_CHECKED(page_to_virt, xenmm_page_valid(p, x))
-XENMM_DEFINE_CHECKED(mfn_to_virt, xenmm_mfn_in_directmap(p, x))
-XENMM_DEFINE_CHECKED(maddr_to_virt, xenmm_maddr_in_directmap(p, x))
-XENMM_DEFINE_CHECKED(virt_to_mfn, xenmm_virt_in_directmap(p, x) || xenmm_virt_in_image(p, x))
-XENMM_DEFINE_CHECKED(virt_to_maddr, xenmm_virt_in_directmap(p, x) || xenmm_virt_in_image(p, x))
-XENMM_DEFINE_CHECKED(virt_to_page, xenmm_virt_in_directmap(p, x) || xenmm_virt_in_image(p, x))
+XENMM_DEFINE_CHECKED(mfn_to_pdx, xenmm_mfn_error(p, x))
+XENMM_DEFINE_CHECKED(pdx_to_mfn, xenmm_pdx_error(p, x))
+XENMM_DEFINE_CHECKED(mfn_to_page, xenmm_mfn_error(p, x))
+XENMM_DEFINE_CHECKED(page_to_mfn, xenmm_page_error(p, x))
+XENMM_DEFINE_CHECKED(page_to_virt, xenmm_page_error(p, x))
+XENMM_DEFINE_CHECKED(mfn_to_virt, xenmm_directmap_error(p, x))
+XENMM_DEFINE_CHECKED(maddr_to_virt, xenmm_directmap_error(p, x >> XENMM_PAGE_SHIFT))
+XENMM_DEFINE_CHECKED(virt_to_mfn, xenmm_virt_error(p, x))
+XENMM_DEFINE_CHECKED(virt_to_maddr, xenmm_virt_error(p, x))
+XENMM_DEFINE_CHECKED(virt_to_page, xenmm_virt_error(p, x))
 
 #endif /* XENMM_H */
