@@ -67,7 +67,7 @@ $(VENV)/build-packages: pyproject.toml | $(VENV)/python
 
 $(VENV)/built: $(SOURCES) | $(VENV)/build-packages
 	@echo 'building xenmm in $(VENV) ...' >&2
-	@$(PIP) install --quiet --no-build-isolation --editable .
+	@CC="$(CC)" $(PIP) install --quiet --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/%-packages: pyproject.toml | $(VENV)/build-packages
