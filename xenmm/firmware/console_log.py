@@ -52,6 +52,7 @@ class _Candidate:
     damage: list[Note]
     notes: list[Note] = field(default_factory=list)
     block: Block | None = None
+    arch: str = ""
 
     @property
     def ram(self) -> tuple[tuple[int, int], ...]:
@@ -135,23 +136,25 @@ def _candidates(boots: list[Boot], file: str, map: str, refused: list[str]) -> I
 def _iomem_candidates(
     scanner: Scanner, boots: list[Boot], file: str, read_iomem: IomemReader, refused: list[str]
 ) -> Iterable[_Candidate]:
-    for rows in scanner.iomem:
-        number = rows[0][0]
-        try:
-            found = read_iomem(rows, file)
-        except MemoryMapError as error:
-            refused.append(f"the /proc/iomem at line {number}: {error.message}")
-            continue
-        if not found.ram:
-            refused.append(f"the /proc/iomem at line {number} has no outermost System RAM")
-            continue
-        earlier = [b for b in boots if b.realm == "host" and b.first_line <= number]
-        boot = earlier[-1] if earlier else (boots[0] if boots else Boot("host", 0, number))
-        damage = [n for n in found.notes if n.level == "dropped"]
-        notes = [n for n in found.notes if n.level != "dropped"]
-        yield _Candidate(
-            "iomem", _FAMILIES["iomem"][1], boot, number, found.format, found.ranges, damage, notes
-        )
+    rows = scanner.iomem_lines()
+    if not rows:
+        return
+    try:
+        found = read_iomem(rows, file)
+    except MemoryMapError as error:
+        refused.append(f"the /proc/iomem at line {rows[0][0]}: {error.message}")
+        return
+    if not found.ram:
+        refused.append(f"the /proc/iomem at line {rows[0][0]} has no outermost System RAM")
+        return
+    first = found.ranges[0].source
+    number = rows[0][0] if first is None or first.line is None else first.line
+    earlier = [b for b in boots if b.realm == "host" and b.first_line <= number]
+    boot = earlier[-1] if earlier else (boots[0] if boots else Boot("host", 0, number))
+    damage = [n for n in found.notes if n.level == "dropped"]
+    notes = [n for n in found.notes if n.level != "dropped"]
+    rank = _FAMILIES["iomem"][1]
+    yield _Candidate("iomem", rank, boot, number, found.format, found.ranges, damage, notes, arch=found.arch)
 
 
 def _choose(
@@ -365,7 +368,7 @@ def _finish(chosen: _Candidate, notes: list[Note], file: str, strict: bool) -> M
     srat, srat_damage = _srat_of(boot, file)
     damage = chosen.damage + srat_damage
     if strict:
-        _refuse(damage, file)
+        refuse_damage(damage, file)
     xen = boot.realm == "xen"
     stated, where = read_facts(boot.facts, xen)
     arch = _arch(chosen)
@@ -386,7 +389,8 @@ def _finish(chosen: _Candidate, notes: list[Note], file: str, strict: bool) -> M
     )
 
 
-def _refuse(damage: Sequence[Note], file: str) -> None:
+def refuse_damage(damage: Sequence[Note], file: str) -> None:
+    """Raise for the first damage in the file; a mere note is none."""
     real = [n for n in damage if n.level != "note"]
     if real:
         first = min(real, key=lambda n: (n.source.line or 0) if n.source else 0)
@@ -403,7 +407,7 @@ def _arch(chosen: _Candidate) -> str:
         return "x86"
     if chosen.family == "xen-arm":
         return "arm"
-    return arch_of(chosen.boot.facts)
+    return arch_of(chosen.boot.facts) or chosen.arch
 
 
 def _disagreements(

@@ -86,8 +86,7 @@ _GAP = re.compile(
     r"|.*\bMissed \d+ kernel messages",
     re.I,
 )
-_IOMEM = re.compile(r"\s*[0-9a-f]{4,16}-[0-9a-f]{4,16} :(?: |$)")
-_IOMEM_ASKED = re.compile(r"/proc/iomem")
+_IOMEM = re.compile(r"(?:\S*iomem:)?(?:\d+[:-])?\s*[0-9a-f]{8,16}-[0-9a-f]{8,16} :(?: |$)")
 _VERSION = re.compile(r"\s*(?:Linux version \d|Xen version \d|Xen \d+\.\d+)")
 _GUEST_ROW = re.compile(r"[0-9a-f]{8} - [0-9a-f:]{8}|\[mem 0x|[0-9a-f]{8}, ")
 _GUEST_KERNEL = re.compile(r"Hypervisor detected: Xen PV|Booting paravirtualized kernel on Xen")
@@ -121,8 +120,6 @@ class Scanner:
 
     def __init__(self, raw: Sequence[tuple[int, str]]) -> None:
         self.boots: list[Boot] = []
-        #: Printings of /proc/iomem: its rows, and the marks of what was left out between them.
-        self.iomem: list[list[tuple[int, str]]] = []
         #: The first row of a domain's own map that was passed over.
         self.guest_row: tuple[int, str] | None = None
         self._raw = raw
@@ -132,7 +129,8 @@ class Scanner:
         # Whether Xen's lines have lost their "(XEN)".
         self._plain_xen = False
         self._last: Block | None = None
-        self._iomem_open = False
+        # The first and last place of a row of /proc/iomem.
+        self._iomem: list[int] = []
         self._skip_to = -1
 
     def run(self) -> list[Boot]:
@@ -146,15 +144,21 @@ class Scanner:
                     self.guest_row = (number, line.text.strip())
         return self.boots
 
+    def iomem_lines(self) -> list[tuple[int, str]]:
+        """The lines from the first row of ``/proc/iomem`` to behind the last; empty without one."""
+        if not self._iomem:
+            return []
+        first, last = self._iomem
+        stretch = self._raw[first : last + 2]
+        return [(number, line.text) for number, raw in stretch for line in split_line(number, raw)]
+
     # ------------------------------------------------------------ one line
 
     def _line(self, at: int, line: LogLine) -> None:
         text = line.text
         if " :" in text and _IOMEM.match(text):
-            self._iomem_row(line)
+            self._iomem = [self._iomem[0] if self._iomem else at, at]
             return
-        if _IOMEM_ASKED.search(text):
-            self._iomem_open = False
         if _VERSION.match(text):
             self._version(line)
         if _GUEST_KERNEL.search(text):
@@ -327,19 +331,7 @@ class Scanner:
             self._new_boot(realm, line.number)
         return self._block(realm, family, line)
 
-    def _iomem_row(self, line: LogLine) -> None:
-        rows_ = self.iomem[-1] if self.iomem and self._iomem_open else None
-        # Behind other lines it is the same printing only if its addresses go on upward.
-        if rows_ is None or (line.number - rows_[-1][0] > 1 and _address(line.text) < _highest(rows_[-8:])):
-            rows_ = []
-            self.iomem.append(rows_)
-        self._iomem_open = True
-        rows_.append((line.number, line.text))
-
     def _gap(self, line: LogLine) -> None:
-        if self._iomem_open and line.number - self.iomem[-1][-1][0] <= 1:
-            self.iomem[-1].append((line.number, line.text))
-            return
         for block in self._open.values():
             if block.pending_gap is None and block is self._last:
                 block.pending_gap = (line.number, line.text.strip())
@@ -350,14 +342,6 @@ class Scanner:
         if last is not None and last.family == "srat" and last.rows and line.number - last.rows[-1].line == 1:
             placed = last.rows[-1]
             placed.row = placed.row._replace(flags=placed.row.flags | rows.srat_flags(line.text))
-
-
-def _address(text: str) -> int:
-    return int(text.split("-", 1)[0].strip()[:16], 16)
-
-
-def _highest(rows_: Sequence[tuple[int, str]]) -> int:
-    return max((_address(text) for _, text in rows_ if _IOMEM.match(text)), default=0)
 
 
 def _same(a: Row, b: Row) -> bool:

@@ -128,8 +128,8 @@ class Input:
             raise MemoryMapError(f"larger than {most} bytes, too large for its format", file=self.file)
         return self.head + rest
 
-    def lines(self) -> Lines:
-        """The lines with their numbers: all of a small input, of a large one those that could matter."""
+    def lines(self, keep: int = WHOLE_BYTES) -> Lines:
+        """The lines with their numbers: all up to ``keep`` bytes, else those that could matter."""
         kept: Lines = []
         number = 1
         carry = b""
@@ -140,17 +140,14 @@ class Input:
             total += len(chunk)
             if total > MOST_BYTES:
                 raise MemoryMapError(f"larger than {MOST_BYTES >> 20} MiB; cut out one boot", file=self.file)
-            if whole and total > WHOLE_BYTES:
+            if whole and total > keep:
                 whole = False
                 kept = _that_matter(kept)
-            text, newline, rest = (carry + chunk).rpartition(b"\n")
+            text, newline, carry = (carry + chunk).rpartition(b"\n")
             if newline:
                 kept += _split(text, number, whole)
                 number += text.count(b"\n") + 1
-                carry = rest
-            else:
-                carry = rest[:LINE_LIMIT]
-            if len(carry) > LINE_LIMIT:
+            if not whole:
                 carry = carry[:LINE_LIMIT]
             if len(kept) > MOST_LINES:
                 raise MemoryMapError(
