@@ -15,6 +15,8 @@ from ..firmware.memory_map import MemoryMap
 from ._runs import Run, merged, round_down, round_up, subtracted, total
 from .profiles import Profile
 
+#: RAM below this address is left to firmware and trampolines: the allocator never gets it.
+FIRST_RAM: Final = MIB
 #: Firmware claims RAM where the video memory and the option ROMs are; Xen does not believe it.
 VIDEO_HOLE: Final = (0xA0000, MIB)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from .._core import HostCore, PdxTranslation
 from ..constants import PAGE_SHIFT, PDX_GROUP_COUNT, U64_END
-from ..errors import ConfigError
+from ..errors import ConfigError, MemoryMapError
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap
 from ._runs import Run, merged, round_down, subtracted, total
 from .command_line import MemoryOptions, foreign_notes, parse_xen
@@ -21,15 +21,18 @@ from .direct_map import build_direct_map
 from .e820 import E820, Lost, setup_e820
 from .frame_table import build_frame_table
 from .frozen import BootSlots
-from .hazards import Hazard
+from .hazards import Hazard, find_hazards
 from .host_json import host_to_dict
 from .m2p import build_compat_m2p, build_m2p
 from .overhead import Costs, Overhead
 from .page_tables import PAGE_2M
 from .pdx import Compression, Translation, choose, no_compression
-from .profiles import Profile, get_profile
+from .profiles import PROFILES, Profile, get_profile
 from .tables import Table
 from .walk import Call, Walk, walk_ram
+
+#: One CPU's stack, guards included (Xen: STACK_ORDER 3).
+STACK_BYTES: Final = 8 << PAGE_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def _build(
         hotplug_end=hotplug_end,
         guard_mfn=guard,
     )
-    return HostPlan(
+    plan = HostPlan(
         memory_map=memory_map,
         profile=profile,
         options=options,
@@ -248,6 +251,29 @@ def _build(
         direct_map=direct_map,
         hazards=(),
     )
+    return replace(plan, hazards=find_hazards(plan, walk))
+
+
+def used_by_profiles(memory_map: MemoryMap, options: BootOptions) -> dict[str, int]:
+    """Bytes of RAM that each profile could use on a map, by name; profiles that cannot boot it are left out.
+
+    Profiles that differ in nothing that decides this are told once, by the first of them.
+    """
+    out: dict[str, int] = {}
+    seen = set()
+    for name, profile in PROFILES.items():
+        key = (profile.compression, profile.clip_bytes, profile.clip_skips, profile.pdx_limit, profile.modern)
+        if key in seen and not profile.checks_regions:
+            continue
+        seen.add(key)
+        asked = memory_options(memory_map, profile, options.command_line)
+        try:
+            e820 = setup_e820(memory_map, profile, mem=asked.mem, availmem=asked.availmem)
+        except MemoryMapError:
+            continue
+        walk = _walk(e820, profile, asked, counted_regions(memory_map, asked, options.hotplug))
+        out[name] = total(walk.used)
+    return out
 
 
 def _hotplug_end(memory_map: MemoryMap, asked: MemoryOptions, hotplug: bool | None) -> int:
@@ -259,7 +285,9 @@ def _hotplug_end(memory_map: MemoryMap, asked: MemoryOptions, hotplug: bool | No
 
 
 def _guarded_mfn(memory_map: MemoryMap, walk: Walk) -> int | None:
-    # CPU 0's stack comes from the top of node 0; without an SRAT, from the top of RAM.
+    # CPU 0's stack comes from the top of node 0 (without an SRAT, of RAM), in one aligned block. Page by page
+    # allocations of boot eat the odd tail of the highest RAM; the tail of a lower node 0 is still whole, is
+    # mapped in small pages already, and takes the stack when it holds such a block.
     used: Sequence[Run] = walk.used
     rows = [r for r in memory_map.srat or () if r.flags & SRAT_ENABLED]
     if rows:
@@ -268,6 +296,9 @@ def _guarded_mfn(memory_map: MemoryMap, walk: Walk) -> int | None:
         used = subtracted(used, subtracted(used, inside))
     for start, end in reversed(used):
         top = round_down(end, PAGE_2M)
+        tail_is_whole = end != walk.used[-1][1]
+        if tail_is_whole and round_down(end, STACK_BYTES) - STACK_BYTES >= max(top, start):
+            return None
         if top - PAGE_2M >= start:
             return top - PAGE_2M >> PAGE_SHIFT
     return None

@@ -20,7 +20,7 @@ from .profiles import Profile
 from .tables import Fill, Table
 
 #: Groups whose entries fill one 2 MiB page of the table.
-_GROUPS_PER_SLOT: Final = PAGE_2M // M2P_ENTRY_BYTES // PDX_GROUP_COUNT
+GROUPS_PER_SLOT: Final = PAGE_2M // M2P_ENTRY_BYTES // PDX_GROUP_COUNT
 _GROUPS_PER_COMPAT_SLOT: Final = PAGE_2M // COMPAT_M2P_ENTRY_BYTES // PDX_GROUP_COUNT
 #: 32-bit guests see the table below this address, and from at most as low as the other.
 MACH2PHYS_COMPAT_VIRT_START: Final = 0xF5800000
@@ -64,7 +64,7 @@ def build_m2p(
         The table, and the read-only copy, which maps the same memory.
     """
     size = m2p_size(max_page)
-    slots = _slots(profile.sparse_m2p, mfn_groups, _GROUPS_PER_SLOT, size)
+    slots = _slots(profile.sparse_m2p, mfn_groups, GROUPS_PER_SLOT, size)
     leaves = LeafMap()
     fills: list[Fill] = []
     for start, end in slots:

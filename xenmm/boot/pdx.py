@@ -346,7 +346,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
 def _merge_overlapping(ranges: Sequence[Run], used: int) -> tuple[list[Run], int]:
     # Bases go down to 1 GiB, so that the largest pages still fit. A range that then overlaps the one before
     # it is joined to it, and the end is the later range's, even when that is the smaller one. The bits
-    # that move are gathered before the join, as Xen's loop does; of joined ranges only the last one adds its own.
+    # that move are gathered before the join, as Xen's loop does; only the last range adds its own then.
     out: list[Run] = []
     for i, (start, end) in enumerate(ranges):
         start = start >> MAX_ORDER << MAX_ORDER

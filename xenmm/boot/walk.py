@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..constants import GIB, MIB, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_COUNT
+from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_COUNT
 from ._runs import Run, merged, round_down, round_up
-from .e820 import Lost
+from .e820 import FIRST_RAM, Lost
 from .page_tables import PAGE_2M
 from .pdx import Compression, Translation, no_compression
 from .profiles import Profile
@@ -78,7 +78,7 @@ def walk_ram(
     limits_top = max_page if profile.modern else state.max_page
     looked = profile.compression == "none" and not profile.modern
     for i, (start, end) in enumerate(ram):
-        s, e = max(round_up(start, PAGE_SIZE), MIB), round_down(end, PAGE_SIZE)
+        s, e = max(round_up(start, PAGE_SIZE), FIRST_RAM), round_down(end, PAGE_SIZE)
         if s >= e:
             _lose_edges(state, start, end, end, end)
             continue
@@ -104,7 +104,7 @@ def _set_limits(state: Walk, profile: Profile, top: int) -> None:
 
 def _lose_edges(state: Walk, start: int, end: int, s: int, e: int) -> None:
     # The edges that rounding inward cuts off, and what lies below 1 MiB.
-    low = min(end, MIB)
+    low = min(end, FIRST_RAM)
     if start < low:
         state.lost.append(Lost(start, low, "below 1 MiB: not given to the allocator"))
         start = low
