@@ -1,5 +1,6 @@
 """Build of the two Cython extensions; everything else stands in pyproject.toml."""
 
+import glob
 import os
 
 from Cython.Build import cythonize
@@ -23,6 +24,7 @@ def extension(name):
     return Extension(
         f"xenmm.{name}",
         [f"xenmm/{name}.pyx"],
+        depends=glob.glob("xenmm/*.h") + glob.glob("xenmm/include/*.h"),
         include_dirs=["xenmm", "xenmm/include", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=FLAGS,

@@ -1,0 +1,531 @@
+"""What a core's caches, TLBs and page walks are: objects, the TOML that makes them, and the checks.
+
+Every check happens here, before an engine is built, and names the field as the TOML spells it. What the
+fields mean to time stands in :mod:`xenmm.timing.result`, what they mean to hits and misses in
+``xenmm/_timing_kernels.h``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from ..errors import ConfigError
+from ._fields import (
+    bytes_of_text,
+    check_integer,
+    check_known,
+    check_name,
+    check_one_of,
+    check_plru,
+    check_unique,
+    cycles_of_ns,
+)
+
+REPLACEMENTS: Final = ("lru", "plru", "fifo", "random")
+PREFETCHES: Final = ("none", "next-line")
+CONTENTS: Final = ("shared", "exclusive")
+HOLDS: Final = ("all", "data", "instruction")
+#: Page sizes of x86-64, and the level of the page-table entry that maps each.
+PAGE_LEVEL: Final[Mapping[str, int]] = {"4k": 1, "2m": 2, "1g": 3}
+PAGE_BYTES: Final[Mapping[str, int]] = {"4k": 1 << 12, "2m": 1 << 21, "1g": 1 << 30}
+#: Levels of entries that point to tables, in Xen's words: l2e points to a table of l1e, and so on.
+WALK_LEVELS: Final[Mapping[str, int]] = {"l2e": 2, "l3e": 3, "l4e": 4}
+
+_MAX_BYTES: Final = 1 << 34
+_MAX_CYCLES: Final = 1 << 24
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache.
+
+    Parameters
+    ----------
+    name : str
+        Unique among the caches.
+    size : int
+        Bytes: a whole number of sets of `assoc` ways of `line` bytes. The sets need not be a power of two.
+    assoc : int
+        Ways of a set.
+    line : int
+        Bytes of a line, a power of two from 16.
+    latency : int
+        Cycles from the load to the use of a line that this cache has, as such figures are published: all that
+        happened above it included.
+    parent : str or None
+        The cache that misses go to; None for memory.
+    replacement : {"lru", "plru", "fifo", "random"}
+        True LRU, tree-PLRU (`assoc` a power of two up to 64), FIFO, or seeded random.
+    prefetch : {"none", "next-line"}
+        With "next-line", a miss of the program also fetches the next line, when it lies in the same 4 KiB
+        page.
+    content : {"shared", "exclusive"}
+        A shared cache keeps every line that passes through it, for all above it. An exclusive one keeps only
+        what the caches above drove out, and gives a line away when it is read.
+    holds : {"all", "data", "instruction"}
+        Which accesses enter here, for a first cache.
+    """
+
+    name: str
+    size: int
+    assoc: int
+    line: int = 64
+    latency: int = 0
+    parent: str | None = None
+    replacement: str = "lru"
+    prefetch: str = "none"
+    content: str = "shared"
+    holds: str = "all"
+
+    def __post_init__(self) -> None:
+        at = f"cache.{self.name}"
+        check_name(at, self.name)
+        check_integer(f"{at}.line", self.line, 16, 1 << 16)
+        if self.line & (self.line - 1):
+            raise ConfigError(f"{at}.line: {self.line} is not a power of two")
+        check_integer(f"{at}.assoc", self.assoc, 1, 1 << 16)
+        check_integer(f"{at}.size", self.size, self.line, _MAX_BYTES)
+        if self.size % (self.assoc * self.line):
+            raise ConfigError(
+                f"{at}.size: {self.size} bytes are not a whole number of sets of "
+                f"{self.assoc} ways of {self.line} bytes"
+            )
+        check_integer(f"{at}.latency", self.latency, 0, _MAX_CYCLES)
+        check_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
+        check_one_of(f"{at}.prefetch", self.prefetch, PREFETCHES)
+        check_one_of(f"{at}.content", self.content, CONTENTS)
+        check_one_of(f"{at}.holds", self.holds, HOLDS)
+        check_plru(at, self.replacement, self.assoc)
+        if self.content == "exclusive" and self.prefetch != "none":
+            raise ConfigError(f"{at}.prefetch: an exclusive cache fetches nothing, so it cannot prefetch")
+        if self.parent is not None and not isinstance(self.parent, str):
+            raise ConfigError(f"{at}.parent: {self.parent!r} is not the name of a cache")
+
+    @property
+    def sets(self) -> int:
+        """Number of sets."""
+        return self.size // (self.assoc * self.line)
+
+
+@dataclass(frozen=True)
+class Tlb:
+    """One TLB array.
+
+    Parameters
+    ----------
+    name : str
+        Unique among the TLBs.
+    entries, assoc : int
+        `entries` is a whole number of sets of `assoc` ways.
+    page_sizes : tuple of {"4k", "2m", "1g"}
+        What it holds. Several sizes share its entries, each in the set of its own page number.
+    level : int
+        1 is looked up first; a miss goes to the array of the next level that holds the page's size.
+    latency : int
+        Cycles that a hit here adds to the access.
+    replacement : str
+        As of :class:`Cache`.
+    holds : {"all", "data", "instruction"}
+        Whose translations.
+    splits : mapping of page size to page size
+        ``{"1g": "2m"}``: a translation of a 1 GiB page is held, and takes entries, as 2 MiB pages.
+    """
+
+    name: str
+    entries: int
+    assoc: int
+    page_sizes: tuple[str, ...] = ("4k",)
+    level: int = 1
+    latency: int = 0
+    replacement: str = "lru"
+    holds: str = "all"
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        at = f"tlb.{self.name}"
+        check_name(at, self.name)
+        check_integer(f"{at}.entries", self.entries, 1, 1 << 24)
+        check_integer(f"{at}.assoc", self.assoc, 1, 1 << 16)
+        if self.entries % self.assoc:
+            raise ConfigError(
+                f"{at}.entries: {self.entries} entries are not a whole number of sets of {self.assoc} ways"
+            )
+        check_integer(f"{at}.level", self.level, 1, 4)
+        check_integer(f"{at}.latency", self.latency, 0, _MAX_CYCLES)
+        check_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
+        check_one_of(f"{at}.holds", self.holds, HOLDS)
+        check_plru(at, self.replacement, self.assoc)
+        if isinstance(self.page_sizes, str) or not self.page_sizes:
+            raise ConfigError(
+                f"{at}.page_sizes: {self.page_sizes!r} is not a list of {', '.join(PAGE_LEVEL)}"
+            )
+        for size in self.page_sizes:
+            check_one_of(f"{at}.page_sizes", size, tuple(PAGE_LEVEL))
+        if not isinstance(self.splits, Mapping):
+            raise ConfigError(f"{at}.splits: {self.splits!r} is not a table from page size to page size")
+        for size, held in self.splits.items():
+            check_one_of(f"{at}.splits", size, self.page_sizes)
+            check_one_of(f"{at}.splits.{size}", held, tuple(PAGE_LEVEL))
+            if PAGE_LEVEL[held] > PAGE_LEVEL[size]:
+                raise ConfigError(f"{at}.splits.{size}: {held} is larger than {size}")
+
+
+@dataclass(frozen=True)
+class PageWalk:
+    """The page walker of four-level tables: superpages end the walk early.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles of a walk beside the reads of its entries.
+    walkers : int
+        Walks that can be under way at once: the overlapped bound divides by it.
+    entry : str or None
+        The cache through which entries are read; None for the first data cache.
+    caches : mapping of {"l2e", "l3e", "l4e"} to int
+        Page-walk caches: how many entries of each level that point to tables are kept, LRU.
+    assoc : mapping of {"l2e", "l3e", "l4e"} to int
+        Their ways; fully associative where not given.
+    """
+
+    latency: int = 0
+    walkers: int = 1
+    entry: str | None = None
+    caches: Mapping[str, int] = field(default_factory=dict)
+    assoc: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_integer("walk.latency", self.latency, 0, _MAX_CYCLES)
+        check_integer("walk.walkers", self.walkers, 1, 1024)
+        for name, table in (("caches", self.caches), ("assoc", self.assoc)):
+            if not isinstance(table, Mapping):
+                raise ConfigError(f"walk.{name}: {table!r} is not a table from level to number")
+            for level, n in table.items():
+                check_one_of(f"walk.{name}", level, tuple(WALK_LEVELS))
+                check_integer(f"walk.{name}.{level}", n, 0 if name == "caches" else 1, 1 << 16)
+        for level, assoc in self.assoc.items():
+            if self.caches.get(level, 0) % assoc:
+                raise ConfigError(
+                    f"walk.assoc.{level}: {self.caches.get(level, 0)} entries are not a whole number of sets "
+                    f"of {assoc} ways"
+                )
+
+    def tables(self) -> list[tuple[int, int, int]]:
+        """Return (level, entries, assoc) of each page-walk cache."""
+        return [
+            (WALK_LEVELS[name], n, self.assoc.get(name, n)) for name, n in sorted(self.caches.items()) if n
+        ]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """DRAM: `latency` is the cycles from the load to its use, everything above included."""
+
+    latency: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("memory.latency", self.latency, 0, _MAX_CYCLES)
+
+
+@dataclass(frozen=True)
+class Core:
+    """What the overlapped bound of time assumes.
+
+    Parameters
+    ----------
+    frequency_ghz : float or None
+        Turns ``latency_ns`` of the TOML into cycles.
+    accesses_per_cycle : int
+        Loads and stores that can begin in one cycle.
+    outstanding_misses : int
+        Misses of the first cache that can be under way at once.
+    """
+
+    frequency_ghz: float | None = None
+    accesses_per_cycle: int = 1
+    outstanding_misses: int = 1
+
+    def __post_init__(self) -> None:
+        f = self.frequency_ghz
+        if f is not None and not (isinstance(f, int | float) and not isinstance(f, bool) and 0 < f < 1000):
+            raise ConfigError(f"core.frequency_ghz: {f!r} is not a positive number")
+        check_integer("core.accesses_per_cycle", self.accesses_per_cycle, 1, 64)
+        check_integer("core.outstanding_misses", self.outstanding_misses, 1, 4096)
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One core's caches, TLBs, page walker and memory.
+
+    Parameters
+    ----------
+    caches : iterable of Cache
+        Each has its parent among the others; several first caches may share one.
+    tlbs : iterable of Tlb
+        None: addresses are not translated, and nothing walks.
+    walk : PageWalk or None
+        None: a miss of the last TLB costs nothing and reads nothing.
+    memory, core
+        See the classes.
+    name : str
+        What it models.
+    sources : mapping of str to str
+        Field (``cache.L1D.latency``) or block (``cache.L1D``) to where its number was found, or "assumed".
+
+    Raises
+    ------
+    ConfigError
+        When a field or a relation between fields is wrong; the message begins with the field.
+    """
+
+    caches: tuple[Cache, ...]
+    tlbs: tuple[Tlb, ...] = ()
+    walk: PageWalk | None = None
+    memory: Memory = Memory()
+    core: Core = Core()
+    name: str = "custom"
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caches", tuple(self.caches))
+        object.__setattr__(self, "tlbs", tuple(self.tlbs))
+        _check_caches(self.caches)
+        for c in self.caches:
+            _check_latency("memory.latency", self.memory.latency, f"cache.{c.name}", c.latency)
+        _check_tlbs(self.tlbs)
+        if self.walk is not None:
+            if not self.tlbs:
+                raise ConfigError("walk: nothing walks without a TLB; add one, or leave the walk out")
+            if self.walk.entry is not None and self.walk.entry not in {c.name for c in self.caches}:
+                raise ConfigError(f"walk.entry: no cache is named {self.walk.entry!r}")
+
+    def entries(self) -> tuple[Cache | None, Cache | None]:
+        """Return the first cache of data and that of instructions."""
+        parents = {c.parent for c in self.caches}
+        first = [c for c in self.caches if c.name not in parents]
+        data = next((c for c in first if c.holds in ("all", "data")), None)
+        return data, next((c for c in first if c.holds in ("all", "instruction")), data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every value in effect; :meth:`from_dict` makes the same hierarchy of it."""
+        out: dict[str, Any] = {"name": self.name, "core": _plain(self.core), "memory": _plain(self.memory)}
+        out["cache"] = {c.name: _plain(c, "name") for c in self.caches}
+        out["tlb"] = {t.name: _plain(t, "name") for t in self.tlbs}
+        if self.walk is not None:
+            out["walk"] = _plain(self.walk)
+        out["source"] = dict(self.sources)
+        return out
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Hierarchy:
+        """Make a hierarchy of the tables that the TOML holds; see :meth:`from_toml`."""
+        check_known("", table, ("name", "core", "memory", "cache", "tlb", "walk", "source"))
+        core = Core(**_block("core", table.get("core", {}), Core))
+        ghz = core.frequency_ghz
+        memory = Memory(**_block("memory", table.get("memory", {}), Memory, ghz))
+        caches = [
+            Cache(name=n, **_block(f"cache.{n}", block, Cache, ghz, ("size", "assoc")))
+            for n, block in _blocks("cache", table)
+        ]
+        tlbs = [_tlb(n, block, ghz) for n, block in _blocks("tlb", table)]
+        walk = PageWalk(**_block("walk", table["walk"], PageWalk, ghz)) if "walk" in table else None
+        name = table.get("name", "custom")
+        if not isinstance(name, str):
+            raise ConfigError(f"name: {name!r} is not a text")
+        return cls(tuple(caches), tuple(tlbs), walk, memory, core, name, _sources(table.get("source", {})))
+
+    @classmethod
+    def from_toml(cls, source: str | os.PathLike[str]) -> Hierarchy:
+        """Read a hierarchy from TOML.
+
+        Parameters
+        ----------
+        source : path, or str with a newline
+            A file, or the TOML itself: blocks ``[cache.NAME]``, ``[tlb.NAME]``, ``[walk]``, ``[memory]`` and
+            ``[core]`` whose keys are the parameters of the classes. Sizes may be written ``"32KiB"``,
+            latencies as ``latency_ns`` when ``core.frequency_ghz`` is given; ``assoc = "full"`` is one set.
+            ``[source]`` says where numbers come from.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, is not TOML, or a field is wrong.
+        """
+        import tomllib
+
+        where = ""
+        try:
+            if isinstance(source, str) and "\n" in source:
+                table = tomllib.loads(source)
+            else:
+                where = f"{os.fspath(source)}: "
+                with open(source, "rb") as f:
+                    table = tomllib.load(f)
+            return cls.from_dict(table)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise ConfigError(f"{where}not TOML: {e}") from None
+        except OSError as e:
+            raise ConfigError(f"{where}{e.strerror or e}") from None
+        except ConfigError as e:
+            raise (ConfigError(f"{where}{e}") if where else e) from None
+
+
+def microarchitectures() -> tuple[str, ...]:
+    """Return the names of the presets."""
+    from importlib import resources
+
+    folder = resources.files(__package__) / "microarchitectures"
+    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
+
+
+def load_microarchitecture(name: str) -> Hierarchy:
+    """Return a preset by name, or the hierarchy of a TOML file by path.
+
+    Raises
+    ------
+    ConfigError
+        `name` is neither.
+    """
+    from importlib import resources
+
+    if name in microarchitectures():
+        text = (resources.files(__package__) / "microarchitectures" / f"{name}.toml").read_text(
+            encoding="utf-8"
+        )
+        return Hierarchy.from_toml(text + "\n")
+    if name.endswith(".toml") or os.sep in name:
+        return Hierarchy.from_toml(name)
+    raise ConfigError(
+        f"microarchitecture: {name!r} is not one of {', '.join(microarchitectures())}, nor a .toml file"
+    )
+
+
+def _check_caches(caches: tuple[Cache, ...]) -> None:
+    check_unique("cache", [c.name for c in caches])
+    by_name = {c.name: c for c in caches}
+    for c in caches:
+        at, chain, here = f"cache.{c.name}", [c.name], c
+        while here.parent is not None:
+            if here.parent not in by_name:
+                raise ConfigError(f"cache.{here.name}.parent: no cache is named {here.parent!r}")
+            here = by_name[here.parent]
+            if here.name in chain:
+                raise ConfigError(f"{at}.parent: the caches {' -> '.join([*chain, here.name])} form a ring")
+            chain.append(here.name)
+        if c.parent is not None and by_name[c.parent].line < c.line:
+            raise ConfigError(
+                f"{at}.line: {c.line} bytes are more than the {by_name[c.parent].line} of {c.parent}"
+            )
+        if c.parent is not None:
+            _check_latency(f"cache.{c.parent}.latency", by_name[c.parent].latency, at, c.latency)
+        if c.content == "exclusive":
+            above = [a for a in caches if a.parent == c.name]
+            if not above:
+                raise ConfigError(f"{at}.content: no cache stands above it, so there is nothing to exclude")
+            if any(a.line != c.line for a in above):
+                raise ConfigError(f"{at}.line: an exclusive cache needs the line of the caches above it")
+            if any(a.content == "exclusive" for a in above):
+                raise ConfigError(f"{at}.content: only one level may be exclusive")
+    _check_entries(caches)
+
+
+def _check_latency(at: str, latency: int, above: str, less: int) -> None:
+    # Latencies include what happened above. Zero is "not given".
+    if 0 < latency < less:
+        raise ConfigError(f"{at}: {latency} cycles from load to use are fewer than the {less} of {above}")
+
+
+def _check_entries(caches: tuple[Cache, ...]) -> None:
+    parents = {c.parent for c in caches}
+    first = [c for c in caches if c.name not in parents]
+    for kind in ("data", "instruction"):
+        names = [c.name for c in first if c.holds in ("all", kind)]
+        if len(names) > 1:
+            raise ConfigError(
+                f"cache.{names[1]}.holds: {names[0]} already is the first cache of every {kind} access"
+            )
+    if caches and not any(c.holds in ("all", "data") for c in first):
+        raise ConfigError(f"cache.{first[0].name}.holds: no first cache holds data")
+    for c in caches:
+        if c.name in parents and c.holds != "all":
+            raise ConfigError(f"cache.{c.name}.holds: only a first cache can choose what it holds")
+
+
+def _check_tlbs(tlbs: tuple[Tlb, ...]) -> None:
+    check_unique("tlb", [t.name for t in tlbs])
+    taken: dict[tuple[int, str, str], str] = {}
+    for t in tlbs:
+        for side in ("data", "instruction"):
+            for size in t.page_sizes if t.holds in ("all", side) else ():
+                other = taken.setdefault((t.level, side, size), t.name)
+                if other != t.name:
+                    raise ConfigError(
+                        f"tlb.{t.name}.page_sizes: {other} already holds {size} pages "
+                        f"of {side} at level {t.level}"
+                    )
+    for t in tlbs:
+        for above in tlbs:
+            if above.level < t.level:
+                _check_latency(f"tlb.{t.name}.latency", t.latency, f"tlb.{above.name}", above.latency)
+    levels = {t.level for t in tlbs}
+    for level in sorted(levels):
+        if level > 1 and level - 1 not in levels:
+            raise ConfigError(f"tlb: level {level} is given, but no level {level - 1}")
+
+
+def _tlb(name: str, block: Any, ghz: float | None) -> Tlb:
+    values = _block(f"tlb.{name}", block, Tlb, ghz, ("entries", "assoc"))
+    if values["assoc"] == "full":
+        values["assoc"] = values["entries"]
+    if isinstance(values.get("page_sizes"), list):
+        values["page_sizes"] = tuple(str(s).lower() for s in values["page_sizes"])
+    return Tlb(name=name, **values)
+
+
+def _blocks(kind: str, table: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    blocks = table.get(kind, {})
+    if not isinstance(blocks, Mapping):
+        raise ConfigError(f"{kind}: {blocks!r} is not a table of named blocks")
+    return list(blocks.items())
+
+
+def _block(
+    at: str, table: Any, cls: type, ghz: float | None = None, needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    names = [f.name for f in fields(cls) if f.name != "name"]
+    ns = "latency" in names
+    check_known(at, table, [*names, "latency_ns"] if ns else names)
+    values = dict(table)
+    for n in needed:
+        if n not in values:
+            raise ConfigError(f"{at}.{n}: missing")
+    if "latency_ns" in values:
+        values["latency"] = cycles_of_ns(
+            f"{at}.latency_ns", values.pop("latency_ns"), "latency" in table, ghz
+        )
+    if "size" in names:
+        values["size"] = bytes_of_text(f"{at}.size", values["size"])
+        if values["assoc"] == "full" and isinstance(values["size"], int):
+            values["assoc"] = max(1, values["size"] // int(values.get("line", 64) or 64))
+    return values
+
+
+def _sources(table: Any) -> dict[str, str]:
+    if not isinstance(table, Mapping) or not all(isinstance(v, str) for v in table.values()):
+        raise ConfigError("source: it is not a table from field to text")
+    return dict(table)
+
+
+def _plain(block: Any, *leave_out: str) -> dict[str, Any]:
+    out = {}
+    for f in fields(block):
+        value = getattr(block, f.name)
+        if f.name in leave_out or value is None:
+            continue
+        out[f.name] = (
+            list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        )
+    return out
