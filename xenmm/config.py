@@ -40,7 +40,7 @@ class Check:
 
 
 def get_include() -> str:
-    """Return the directory of ``xenmm.h``, for a C compiler's ``-I``; the .pxd is found beside the package."""
+    """Return the directory of ``xenmm.h``, for a C compiler's ``-I``; Cython finds the .pxd by itself."""
     return str(_PACKAGE / "include")
 
 
@@ -95,12 +95,18 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 def render(results: tuple[Check, ...]) -> str:
     """The checks as lines of text: a mark, the name, what was found."""
     width = max(len(c.name) for c in results)
-    mark = {(True, True): "ok     ", (True, False): "ok     ", (False, True): "BROKEN ", (False, False): "absent "}
+    mark = {
+        (True, True): "ok     ",
+        (True, False): "ok     ",
+        (False, True): "BROKEN ",
+        (False, False): "absent ",
+    }
     return "\n".join(f"{mark[c.ok, c.needed]} {c.name:<{width}}  {c.text}" for c in results)
 
 
 def _python() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+    name, version = platform.python_implementation(), platform.python_version()
+    return f"{name} {version} on {platform.system()} {platform.machine()}"
 
 
 def _why(error: BaseException) -> str:
@@ -118,16 +124,25 @@ def _extension(name: str, purpose: str) -> Check:
     try:
         module = importlib.import_module(f".{name}", __package__)
     except Exception as e:
-        return Check(name, False, True, f"{_why(e)}; needed for {purpose}: build xenmm again (make run, or pip install .)")
+        return Check(
+            name,
+            False,
+            True,
+            f"{_why(e)}; needed for {purpose}: build xenmm again (make run, or pip install .)",
+        )
     build = getattr(module, "build_info", None)
     facts = ", ".join(f"{k} {v}" for k, v in build().items()) if build else ""
-    return Check(name, True, True, f"{Path(module.__file__ or '').name}: {purpose}" + (f" ({facts})" if facts else ""))
+    return Check(
+        name, True, True, f"{Path(module.__file__ or '').name}: {purpose}" + (f" ({facts})" if facts else "")
+    )
 
 
 def _headers() -> Check:
     missing = [p for p in ("include/xenmm.h", "__init__.pxd") if not (_PACKAGE / p).is_file()]
     if missing:
-        return Check("headers", False, True, f"{' and '.join(missing)} missing: C and Cython cannot embed xenmm")
+        return Check(
+            "headers", False, True, f"{' and '.join(missing)} missing: C and Cython cannot embed xenmm"
+        )
     return Check("headers", True, True, f"xenmm.h in {get_include()}, __init__.pxd for cimport")
 
 
@@ -156,7 +171,9 @@ def _self_test() -> Check:
         return Check("self-test", False, True, _why(e))
     if back != mfn:
         return Check("self-test", False, True, f"mfn {mfn:#x} came back from its page as {back:#x}")
-    return Check("self-test", True, True, "a machine with a hole boots, and its frames convert there and back")
+    return Check(
+        "self-test", True, True, "a machine with a hole boots, and its frames convert there and back"
+    )
 
 
 def _extra(name: str, purpose: str) -> Check:

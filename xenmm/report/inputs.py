@@ -1,0 +1,114 @@
+"""The input of a command: a file, standard input, or a bundled machine, read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..constants import MIB
+from ..errors import MemoryMapError
+from ..firmware import read_map
+from ..firmware.memory_map import MemoryMap
+
+#: More than this is no log of one machine; it is refused before it fills memory.
+INPUT_BYTES_MAX: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What was read: its name, its size and hash, and the options it was read with."""
+
+    name: str
+    bytes: int
+    sha256: str
+    bundled: bool
+    options: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same facts as plain values."""
+        return {
+            "name": self.name,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "bundled": self.bundled,
+            "options": dict(self.options),
+        }
+
+
+def load(
+    name: str,
+    data: bytes | None = None,
+    *,
+    boot: int | None = None,
+    map: str = "firmware",
+    strict: bool = False,
+) -> tuple[MemoryMap, Input]:
+    """Read a machine's memory map by file name, by a bundled machine's name, or from bytes.
+
+    Parameters
+    ----------
+    name : str
+        A path, or a bundled machine's name where no such file exists, or the name to show for ``data``.
+    data : bytes, optional
+        What standard input said; ``name`` is then not opened.
+    boot, map, strict
+        As :func:`xenmm.read_map` takes them.
+
+    Raises
+    ------
+    MemoryMapError
+        If there is no such file or machine, the input is too large, or it cannot be read as a memory map.
+    OSError
+        If the file cannot be opened or read.
+    """
+    bundled = False
+    if data is None:
+        bundled = not os.path.lexists(name)
+        data = _bundled(name) if bundled else _read(name)
+    elif name == "-":
+        name = "<stdin>"
+    if len(data) > INPUT_BYTES_MAX:
+        raise MemoryMapError(f"larger than {INPUT_BYTES_MAX >> 20} MiB: no log of one machine", file=name)
+    options = {"boot": boot, "map": map, "strict": strict}
+    memory_map = read_map(data, boot=boot, map=map, strict=strict, name=name)
+    return memory_map, Input(name, len(data), hashlib.sha256(data).hexdigest(), bundled, options)
+
+
+def need_ram(memory_map: MemoryMap, name: str) -> MemoryMap:
+    """Return the map if it holds RAM to boot on.
+
+    Raises
+    ------
+    MemoryMapError
+        If it holds none (SRAT rows tell where nodes may have memory, not what is there), or none above the
+        first MiB, which no Xen gives to its allocator.
+    """
+    if memory_map.top > MIB:
+        return memory_map
+    if memory_map.ram:
+        raise MemoryMapError(
+            f"no RAM above the first MiB, only {memory_map.ram_bytes:#x} bytes below", file=name
+        )
+    rows = len(memory_map.srat or ())
+    only = (
+        f"only {rows} SRAT rows; the log's memory map is needed too" if rows else "only ranges of other kinds"
+    )
+    raise MemoryMapError(f"no RAM in it: {only}", file=name)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read(INPUT_BYTES_MAX + 1)
+
+
+def _bundled(name: str) -> bytes:
+    from ..maps import bundled
+
+    path = bundled().get(name)
+    if path is None:
+        raise MemoryMapError(
+            f"no such file, and no bundled machine of that name: {name!r} (xenmm alone lists them)"
+        )
+    return path.read_bytes()

@@ -1,0 +1,95 @@
+"""How figures and tables are set in plain text, at any width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:[KMGTPE]iB|bytes?)\b)|(?<=,) (?=0x)")
+
+
+def size(count: int) -> str:
+    """Bytes in the largest binary unit that keeps the figure at 1 or more: exact, or to four digits."""
+    if count < 0:
+        return "-" + size(-count)
+    unit = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    scale = 1 << 10 * unit
+    if count % scale == 0:
+        return f"{count // scale:,} {_UNITS[unit]}" if count != 1 else "1 byte"
+    value = count / scale
+    return f"{value:,.{3 if value < 10 else 2 if value < 100 else 1}f} {_UNITS[unit]}"
+
+
+def span(start: int, end: int) -> str:
+    """A half-open range in hex."""
+    return f"[{start:#x}, {end:#x})"
+
+
+def percent(value: float) -> str:
+    """A percentage to three decimals; what would vanish is shown as less than the last one."""
+    if 0 < value < 0.0005:
+        return "<0.001%"
+    return f"{value:,.3f}%"
+
+
+def plural(count: int, word: str, words: str | None = None) -> str:
+    """``1 range``, ``2 ranges``, ``1,024 ranges``."""
+    return f"{count:,} {word if count == 1 else words or word + 's'}"
+
+
+def printable(text: str) -> str:
+    """The text with what is not printable escaped, so that a log cannot drive a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Fill a paragraph; addresses are never broken, and figures stay with their units."""
+    filled = textwrap.wrap(
+        _BEFORE_UNIT.sub("\xa0", text),
+        max(width, 20),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace("\xa0", " ") for line in filled]
+
+
+def table(rows: Iterable[Sequence[str]], *, left: int = 1, gap: int = 2, indent: str = "") -> list[str]:
+    """Set rows in columns: the first ``left`` columns flush left, the others flush right.
+
+    Every row has as many cells as the first; an empty row becomes an empty line.
+    """
+    lines = [tuple(row) for row in rows]
+    columns = max((len(row) for row in lines), default=0)
+    widths = [max((len(row[i]) for row in lines if row), default=0) for i in range(columns)]
+    out = []
+    for row in lines:
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        out.append((indent + (" " * gap).join(cells)).rstrip())
+    return out
+
+
+def heading(text: str) -> list[str]:
+    """A section's title, underlined."""
+    return [text, "-" * len(text)]
+
+
+def cells(rows: Iterable[Sequence[str]], width: int, first: int, indent: str = "") -> list[str]:
+    """Set rows whose cells wrap: the first column ``first`` wide, the others share what is left equally."""
+    lines = [tuple(row) for row in rows]
+    others = max(len(row) for row in lines) - 1
+    column = max((width - len(indent) - first - 2 * others) // others, 20)
+    out = []
+    for label, *texts in lines:
+        parts = [wrap(text, column) or [""] for text in texts]
+        for i in range(max(len(p) for p in parts)):
+            figures = "".join("  " + (p[i] if i < len(p) else "").ljust(column) for p in parts)
+            out.append((indent + (label if i == 0 else "").ljust(first) + figures).rstrip())
+    return out

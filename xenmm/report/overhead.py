@@ -1,0 +1,91 @@
+"""One machine booted under every profile: the figures of the report, and nothing of how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..boot.host import Host, boot
+from ..boot.overhead import Costs, minimum_costs
+from ..firmware.memory_map import MemoryMap
+from .inputs import Input
+
+#: The steps of the report, in the order of history.
+STEPS: Final = (
+    "pre",
+    "ext5t",
+    "fold",
+    "sparse-frametable",
+    "sparse-m2p",
+    "xen-4.17",
+    "xen-mask",
+    "xen-offset",
+    "xen-none",
+)
+
+#: Steps of the 2009 series that change time and not memory, and what they do.
+TIME_ONLY_STEPS: Final = {
+    "map-page": "map_domain_page takes the page and skips page -> mfn -> virt",
+    "cse": "the grant table converts a frame to its page once",
+    "write-once": "boot parameters become constants",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A machine and its hosts, one for each profile.
+
+    Attributes
+    ----------
+    memory_map : MemoryMap
+        What the firmware says.
+    input : Input
+        Where that came from.
+    hosts : tuple of Host
+        The machine booted under each profile, in the order of :data:`STEPS` or as asked for.
+    options : dict
+        The options every boot was given.
+    """
+
+    memory_map: MemoryMap
+    input: Input
+    hosts: tuple[Host, ...]
+    options: dict[str, Any]
+
+    @property
+    def agreement(self) -> tuple[Any, ...]:
+        """What the log's own Xen printed, against what is computed here; empty for other logs."""
+        return ()
+
+    @property
+    def minimum(self) -> Costs:
+        """The least that the machine's RAM needs."""
+        return minimum_costs(self.memory_map.ram_bytes)
+
+    def host(self, profile: str) -> Host | None:
+        """The host of a profile, if it was booted."""
+        return next((h for h in self.hosts if h.profile.name == profile), None)
+
+
+def make_report(
+    memory_map: MemoryMap,
+    given: Input,
+    *,
+    profiles: Sequence[str] | None = None,
+    page_sizes: str = "1g",
+    compat_m2p: bool | None = None,
+) -> Report:
+    """Boot a machine under every profile, or under those asked for.
+
+    Raises
+    ------
+    ConfigError
+        If a profile is unknown.
+    MemoryMapError
+        If the map holds no memory that a hypervisor can boot on.
+    """
+    options = {"page_sizes": page_sizes, "compat_m2p": compat_m2p}
+    names = tuple(dict.fromkeys(profiles)) if profiles else STEPS
+    hosts = tuple(boot(memory_map, name, page_sizes=page_sizes, compat_m2p=compat_m2p) for name in names)
+    return Report(memory_map, given, hosts, options)

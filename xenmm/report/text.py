@@ -1,0 +1,270 @@
+"""The report as plain text: readable at 80 columns, one table fewer at 120."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..boot.host import Host
+from ..constants import KIB, MIB, PAGE_SIZE
+from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Note
+from .layout import cells, heading, percent, plural, printable, size, span, table, wrap
+from .overhead import TIME_ONLY_STEPS, Report
+
+#: From this width on, bytes and percentages stand in one table.
+WIDE: Final = 112
+
+#: Notes of the reader beyond this many are counted, not shown.
+NOTES_MAX: Final = 12
+
+# The columns of costs: the figure, bytes in the unit that it is shown in, and its format.
+_COLUMNS: Final = (
+    ("frame_table", MIB, ",.2f"),
+    ("m2p", MIB, ",.2f"),
+    ("compat_m2p", MIB, ",.2f"),
+    ("direct_map_page_tables", KIB, ",.0f"),
+    ("other_page_tables", KIB, ",.0f"),
+    ("total", MIB, ",.2f"),
+)
+_UNITS: Final = ("", "MiB", "MiB", "MiB", "KiB", "KiB", "MiB")
+_HEADS: Final = (
+    ("", "frame", "", "compat", "direct map", "other", ""),
+    ("", "table", "M2P", "M2P", "page tables", "page tables", "sum"),
+)
+
+
+def render_report(report: Report, width: int = 80) -> str:
+    """Set a report as text of at most ``width`` columns (hexadecimal ranges are never broken)."""
+    sections = (
+        _machine(report, width),
+        _notes(report.memory_map, width),
+        _agreement(report, width),
+        _squeezed(report, width),
+        _costs(report, width),
+        _reach(report, width),
+        _hazards(report, width),
+    )
+    return "\n\n".join("\n".join(s) for s in sections if s) + "\n"
+
+
+def _machine(report: Report, width: int) -> list[str]:
+    m = report.memory_map
+    name = printable(report.input.name)
+    format_and_arch = ", ".join(filter(None, (m.format, m.arch)))
+    facts = [
+        ("input", f"{name} ({format_and_arch})" if format_and_arch else name),
+        ("RAM", f"{size(m.ram_bytes)} ({m.ram_bytes:,} bytes) in {plural(len(m.ram), 'range')}"),
+        ("span", f"[0, {m.top:#x}), {size(m.top)}: {m.top / m.ram_bytes:,.2f} times the RAM"),
+        *_hole_facts(m),
+        ("NUMA", _numa(m)),
+        *_table_facts(report),
+    ]
+    if m.arch and m.arch != "x86":
+        facts.append(("model", f"Xen's tables of x86-64, laid out on the memory of this {m.arch} machine"))
+    lines = [printable(m.name) or name, ""]
+    label = max(len(word) for word, _ in facts)
+    for word, text in facts:
+        lines += wrap(text, width, f"  {word:<{label}}  ", " " * (label + 4))
+    return lines
+
+
+def _hole_facts(m: MemoryMap) -> list[tuple[str, str]]:
+    holes = m.holes
+    if not holes:
+        return []
+    sizes = [end - start for start, end in holes]
+    start, end = holes[sizes.index(max(sizes))]
+    text = f"{size(sum(sizes))} in all"
+    text += (
+        f"; the largest is {span(start, end)}, {size(end - start)}"
+        if len(holes) > 1
+        else f": {span(start, end)}"
+    )
+    return [(plural(len(holes), "hole"), text)]
+
+
+def _table_facts(report: Report) -> list[tuple[str, str]]:
+    today, dense = report.host("xen-offset"), report.host("ext5t")
+    if today is None:
+        return []
+    text = f"{_cost_text(today)} with xen-offset, the default on x86 today"
+    if dense is not None and not limit_losses(dense):
+        text += f"; {_cost_text(dense)} if dense, as in ext5t"
+    return [("tables", text)]
+
+
+def _cost_text(host: Host) -> str:
+    o = host.overhead()
+    return f"{size(o.costs.total)}, {percent(o.percent['total'])} of RAM,"
+
+
+def _numa(m: MemoryMap) -> str:
+    if m.srat is None:
+        return "no SRAT in the input: nothing is squeezed without one"
+    if not m.srat:
+        return "an SRAT without memory rows"
+    text = f"{plural(len(m.nodes), 'node')} in {plural(len(m.srat), 'SRAT row')}"
+    for flag, word in ((SRAT_HOTPLUG, "hot-pluggable"), (SRAT_NONVOLATILE, "non-volatile")):
+        count = sum(bool(r.flags & flag) for r in m.srat)
+        text += f", {count} {word}" if count else ""
+    return text
+
+
+def _notes(m: MemoryMap, width: int) -> list[str]:
+    if not m.notes:
+        return []
+    lines = heading("From reading the input")
+    for note in m.notes[:NOTES_MAX]:
+        lines += wrap(printable(_note(note)), width, "  ", "    ")
+    if len(m.notes) > NOTES_MAX:
+        lines += [f"  and {len(m.notes) - NOTES_MAX:,} more (--json has them all)"]
+    return lines
+
+
+def _note(note: Note) -> str:
+    # The input's name stands above; here the line is enough.
+    line = f"line {note.source.line}: " if note.source and note.source.line else ""
+    bytes_lost = f" ({size(note.dropped_bytes)} not read as memory)" if note.dropped_bytes else ""
+    return f"{note.level}: {line}{note.text}{bytes_lost}" + (f": {note.excerpt!r}" if note.excerpt else "")
+
+
+def _agreement(report: Report, width: int) -> list[str]:
+    lines = []
+    for row in report.agreement:
+        lines += wrap(printable(str(row)), width, "  ", "    ")
+    return heading("Against what this log's own Xen printed") + lines if lines else []
+
+
+def _squeezed(report: Report, width: int) -> list[str]:
+    lines = heading("What is squeezed out of the address")
+    found: dict[tuple[str, str], list[str]] = {}
+    for host in report.hosts:
+        method = host.profile.compression
+        text = compression_text(host) if method != "none" else "nothing: the index is the mfn"
+        found.setdefault((method, text), []).append(host.profile.name)
+    for (method, text), names in sorted(found.items(), key=lambda item: _METHODS.index(item[0][0])):
+        lines += wrap(f"{text} ({', '.join(names)})", width, f"  {method:<6}  ", " " * 10)
+    mask, offset = report.host("xen-mask"), report.host("xen-offset")
+    if mask is None or offset is None:
+        return lines
+    rows = [("side by side", "mask (xen-mask)", "offset (xen-offset)")]
+    rows += [(name, figure(mask), figure(offset)) for name, figure in _SIDE_BY_SIDE]
+    return [*lines, "", *cells(rows, width, 14, indent="  ")]
+
+
+_METHODS: Final = ("mask", "offset", "none")
+
+
+def compression_text(host: Host, reason: bool = True) -> str:
+    """What a host squeezed, with its numbers, or why it squeezed nothing."""
+    c = host.compression
+    if c.kind == "mask":
+        last = c.bottom_shift + c.hole_shift - 1
+        bits = f"mfn bits {c.bottom_shift} to {last}" if c.hole_shift > 1 else f"mfn bit {last}"
+        return f"{bits}: {1 << c.hole_shift:,}-fold"
+    if c.kind == "offset":
+        region = size(c.pdx_region_size * PAGE_SIZE)
+        return f"{plural(len(c.regions), 'region')}, packed one every {region}"
+    return f"nothing: {c.reason}" if reason else "nothing"
+
+
+def _frame_table_text(host: Host) -> str:
+    o = host.overhead()
+    return f"spans {size(o.virtual['frame_table'])}, backed {size(o.costs.frame_table)}"
+
+
+_SIDE_BY_SIDE: Final = (
+    ("squeezed", lambda h: compression_text(h, reason=False)),
+    ("max_page", lambda h: f"{h.max_page:#x} ({size(h.max_page * PAGE_SIZE)})"),
+    ("max_pdx", lambda h: f"{h.max_pdx:#x} ({size(h.max_pdx * PAGE_SIZE)})"),
+    ("direct map", lambda h: f"spans {size(h.overhead().virtual['direct_map'])}"),
+    ("frame table", _frame_table_text),
+    ("RAM lost", lambda h: _lost_text(h)),
+)
+
+
+def limit_losses(host: Host) -> int:
+    """Bytes of RAM that the profile cannot use, past the first MiB and parts of pages, which no Xen uses."""
+    return sum(part.size for part in host.lost if part.end > MIB and part.size >= PAGE_SIZE)
+
+
+def _lost_text(host: Host) -> str:
+    return size(limit_losses(host)) if limit_losses(host) else "none"
+
+
+def _costs(report: Report, width: int) -> list[str]:
+    pages = {"2m": "2 MiB", "1g": "1 GiB"}[report.options["page_sizes"]]
+    ram = report.memory_map.ram_bytes
+    rows = [(_starred(h), h.overhead().costs) for h in report.hosts]
+    rows.append(("minimum", report.minimum))
+    shares = [(name, [percent(v) for v in costs.percent_of(ram).values()]) for name, costs in rows]
+    amounts = [
+        (name, [f"{costs.to_dict()[part] / scale:{form}}" for part, scale, form in _COLUMNS])
+        for name, costs in rows
+    ]
+    title = f"What the tables cost, step by step; pages up to {pages}"
+    if width >= WIDE:
+        both = [
+            (name, [f"{amount} {share:>8}" for amount, share in zip(cells, shares[i][1], strict=True)])
+            for i, (name, cells) in enumerate(amounts)
+        ]
+        lines = [*heading(title + "; percent of RAM"), *_cost_table(both, _UNITS)]
+    else:
+        lines = [*heading(title), *_cost_table(amounts, _UNITS), ""]
+        lines += [*heading("The same in percent of RAM"), *_cost_table(shares, None)]
+    return [*lines, *_footnotes(report, width)]
+
+
+def _cost_table(rows: list[tuple[str, list[str]]], units: tuple[str, ...] | None) -> list[str]:
+    heads = [*_HEADS, units] if units else [*_HEADS]
+    return table([*heads, *((name, *figures) for name, figures in rows)], indent="  ")
+
+
+def _starred(host: Host) -> str:
+    return host.profile.name + (" *" if limit_losses(host) else "")
+
+
+def _footnotes(report: Report, width: int) -> list[str]:
+    notes = [
+        "minimum: 52 bytes for each 4 KiB page: 32 of frame table, 8 of M2P, 4 of compat M2P, 8 of page "
+        "table. Larger pages, or no compat M2P, go below it."
+    ]
+    if any(limit_losses(h) for h in report.hosts):
+        notes.append("*: cannot use all of the RAM (last table), so its tables are for less of it.")
+    if len(report.hosts) > 1:
+        notes.append(f"{', '.join(TIME_ONLY_STEPS)}: these steps of 2009 save time and change no memory.")
+    return [line for note in notes for line in wrap(note, width, "  ", "    ")]
+
+
+def _reach(report: Report, width: int) -> list[str]:
+    rows: list[Any] = [
+        ("", "direct", "frame", "", "RAM", "RAM", ""),
+        ("", "map", "table", "M2P", "used", "lost", "hazards"),
+    ]
+    for h in report.hosts:
+        o = h.overhead()
+        rows.append(
+            (
+                h.profile.name,
+                size(o.virtual["direct_map"]),
+                size(o.virtual["frame_table"]),
+                size(o.virtual["m2p"]),
+                size(o.used_ram_bytes),
+                _lost_text(h),
+                str(len(h.hazards)) if h.hazards else "none",
+            )
+        )
+    return [
+        *heading("Virtual space from each table's start to its end, and reach"),
+        *table(rows, indent="  "),
+    ]
+
+
+def _hazards(report: Report, width: int) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for host in report.hosts:
+        for hazard in host.hazards:
+            found.setdefault(f"{hazard.severity}: {hazard.text}", []).append(host.profile.name)
+    lines = []
+    for text, names in found.items():
+        lines += wrap(f"{', '.join(names)}: {printable(text)}", width, "  ", "    ")
+    return heading("Hazards: what a real Xen would do here") + lines if lines else []
