@@ -56,6 +56,11 @@ _X86_NAMES: Final = ("local apic", "ioapic", "acpi tables", "video rom", "ram bu
 _LISTED_INSIDE: Final = ("soft-reserved", "persistent", "persistent-old")
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of range that a row's name means; what is not known is a device."""
+    return _KINDS.get(name.casefold(), "device")
+
+
 @dataclass(slots=True)
 class _Row:
     line: int
@@ -68,7 +73,7 @@ class _Row:
 
     @property
     def kind(self) -> str:
-        return _KINDS.get(self.name.casefold(), "device")
+        return kind_of(self.name)
 
     def holds(self, other: _Row) -> bool:
         return self.start <= other.start and other.end <= self.end
