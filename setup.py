@@ -1,7 +1,7 @@
 """Build of the two Cython extensions; everything else stands in pyproject.toml."""
 
-import glob
 import os
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -18,15 +18,20 @@ DIRECTIVES = {
 }
 
 
+# What an extension holds beside its .pyx, and what it must be built again for.
+SOURCES = {"_core": ["xenmm/_kernels.c"]}
+DEPENDS = [*glob("xenmm/*.h"), *glob("xenmm/*.pxi"), *glob("xenmm/*.pxd"), *glob("xenmm/include/*.h")]
+
+
 def extension(name):
     import numpy
 
     return Extension(
         f"xenmm.{name}",
-        [f"xenmm/{name}.pyx"],
-        depends=glob.glob("xenmm/*.h") + glob.glob("xenmm/include/*.h"),
+        [f"xenmm/{name}.pyx", *SOURCES.get(name, [])],
+        depends=DEPENDS,
         include_dirs=["xenmm", "xenmm/include", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("XENMM_DEBUG", "1")] * DEBUG,
         extra_compile_args=FLAGS,
     )
 

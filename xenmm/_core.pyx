@@ -7,7 +7,7 @@ holds what surrounds it: Python integers in and out, the domains of the checked 
 
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from posix.mman cimport (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -33,11 +33,51 @@ from xenmm cimport (
 
 import operator
 import reprlib
+import sys
 
 from .errors import ConfigError, FrameError
 
 cdef extern from "_integers.h":
     bint xenmm_int_as_u64(object o, uint64_t *value) noexcept
+
+cdef extern from "_kernels.h" nogil:
+    """
+    #ifdef XENMM_DEBUG
+    #define XK_DEBUG 1
+    #else
+    #define XK_DEBUG 0
+    #endif
+    """
+    # Each conversion by number: it indexes the tables of names and of loops.
+    ctypedef enum Conversion "int":
+        XK_MFN_TO_PDX
+        XK_PDX_TO_MFN
+        XK_MFN_TO_PAGE
+        XK_PAGE_TO_MFN
+        XK_MFN_TO_VIRT
+        XK_VIRT_TO_MFN
+        XK_MADDR_TO_VIRT
+        XK_VIRT_TO_MADDR
+        XK_PAGE_TO_VIRT
+        XK_VIRT_TO_PAGE
+        XK_PAGE_TO_MFN_TO_VIRT
+        XK_MFN_VALID
+    enum:
+        XK_DEBUG
+    ctypedef struct c_params "xenmm_params":
+        pass
+    ctypedef struct xk_plan:
+        pass
+    void xk_derive(xk_plan *plan) noexcept
+    size_t xk_convert(
+        const xk_plan *plan, int conversion, const uint64_t *source, uint64_t *target, size_t n, bint checked
+    ) noexcept
+    void xk_mfn_valid(const xk_plan *plan, const uint64_t *source, uint8_t *target, size_t n) noexcept
+    uint64_t xk_convert_one(const c_params *p, int conversion, uint64_t x) noexcept
+    const char *xk_name(int target) noexcept
+    bint xk_runs_here(int target) noexcept
+    void xk_select(int target) noexcept
+    int xk_selected() noexcept
 
 cdef dict _MODES = {"none": XENMM_MODE_NONE, "mask": XENMM_MODE_MASK, "offset": XENMM_MODE_OFFSET}
 
@@ -89,6 +129,10 @@ cdef int _fill(xenmm_params *p, object mapping) except -1:
     _fill_lookup(mapping, "pfn_pdx_lookup", 0, p.pfn_pdx_lookup)
     _fill_lookup(mapping, "pdx_pfn_lookup", 0, p.pdx_pfn_lookup)
     _fill_lookup(mapping, "pfn_bases", ones, p.pfn_bases)
+    if p.mode == XENMM_MODE_NONE:
+        # The loops over arrays treat the identity as a mask that removes nothing.
+        p.pfn_pdx_bottom_mask = p.ma_va_bottom_mask = ones
+        p.pfn_top_mask = p.pfn_hole_mask = p.ma_top_mask = p.pfn_pdx_hole_shift = 0
     p.max_page = _u64_of(mapping, "max_page")
     p.max_pdx = _u64_of(mapping, "max_pdx")
     p.directmap_virt_start = _u64_of(mapping, "directmap_virt_start")
@@ -118,7 +162,7 @@ cdef class _ParameterPage:
         cdef size_t words = (len(bitmap) + 7) // 8
         self.base = NULL
         # One word more than the bitmap has, so that its pointer is never one past the mapping.
-        self.bytes_mapped = sizeof(xenmm_params) + 8 * (words + 1)
+        self.bytes_mapped = sizeof(xk_plan) + 8 * (words + 1)
         cdef void *base = mmap(
             NULL, self.bytes_mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
         )
@@ -126,13 +170,14 @@ cdef class _ParameterPage:
             raise MemoryError(f"no memory for {self.bytes_mapped} bytes of boot parameters")
         self.base = base
         cdef xenmm_params *p = <xenmm_params *>base
-        cdef uint64_t *group_valid = <uint64_t *>(<char *>base + sizeof(xenmm_params))
+        cdef uint64_t *group_valid = <uint64_t *>(<char *>base + sizeof(xk_plan))
         _fill(p, mapping)
         cdef size_t i
         for i in range(words):
             group_valid[i] = <uint64_t>int.from_bytes(bitmap[8 * i:8 * i + 8], "little")
         p.pdx_group_valid = group_valid
         p.pdx_group_count = 8 * <uint64_t>len(bitmap)
+        xk_derive(<xk_plan *>base)
         if mprotect(base, self.bytes_mapped, PROT_READ) != 0:
             raise OSError("the boot parameters' page cannot be made read-only")
         self.p = p
@@ -263,21 +308,6 @@ cdef uint64_t _u64(object x, str what) except? 0:
 
 # --- domains and refusals of the checked forms ---------------------------------------------------
 
-# One number a conversion: it indexes the tables of names and of loops.
-cdef enum Conversion:
-    MFN_TO_PDX
-    PDX_TO_MFN
-    MFN_TO_PAGE
-    PAGE_TO_MFN
-    MFN_TO_VIRT
-    VIRT_TO_MFN
-    MADDR_TO_VIRT
-    VIRT_TO_MADDR
-    PAGE_TO_VIRT
-    VIRT_TO_PAGE
-    PAGE_TO_MFN_TO_VIRT
-    MFN_VALID
-
 cdef tuple _NAMES = (
     "mfn_to_pdx", "pdx_to_mfn", "mfn_to_page", "page_to_mfn", "mfn_to_virt", "virt_to_mfn", "maddr_to_virt",
     "virt_to_maddr", "page_to_virt", "virt_to_page", "page_to_mfn_to_virt", "mfn_valid",
@@ -294,48 +324,18 @@ cdef inline bint virt_known(const xenmm_params *p, uint64_t virt) noexcept nogil
     return xenmm.virt_in_directmap(p, virt) or xenmm.virt_in_image(p, virt)
 
 
-cdef inline uint64_t page_to_mfn_to_virt(const xenmm_params *p, uint64_t page) noexcept nogil:
-    return xenmm.mfn_to_virt(p, xenmm.page_to_mfn(p, page))
-
-
-cdef uint64_t _convert(const xenmm_params *p, Conversion what, uint64_t x) noexcept nogil:
-    if what == MFN_TO_PDX:
-        return xenmm.mfn_to_pdx(p, x)
-    if what == PDX_TO_MFN:
-        return xenmm.pdx_to_mfn(p, x)
-    if what == MFN_TO_PAGE:
-        return xenmm.mfn_to_page(p, x)
-    if what == PAGE_TO_MFN:
-        return xenmm.page_to_mfn(p, x)
-    if what == MFN_TO_VIRT:
-        return xenmm.mfn_to_virt(p, x)
-    if what == VIRT_TO_MFN:
-        return xenmm.virt_to_mfn(p, x)
-    if what == MADDR_TO_VIRT:
-        return xenmm.maddr_to_virt(p, x)
-    if what == VIRT_TO_MADDR:
-        return xenmm.virt_to_maddr(p, x)
-    if what == PAGE_TO_VIRT:
-        return xenmm.page_to_virt(p, x)
-    if what == VIRT_TO_PAGE:
-        return xenmm.virt_to_page(p, x)
-    if what == PAGE_TO_MFN_TO_VIRT:
-        return page_to_mfn_to_virt(p, x)
-    return xenmm.mfn_valid(p, x)
-
-
 cdef bint _in_domain(const xenmm_params *p, Conversion what, uint64_t x) noexcept nogil:
-    if what == MFN_TO_PDX or what == MFN_TO_PAGE:
+    if what == XK_MFN_TO_PDX or what == XK_MFN_TO_PAGE:
         return xenmm.mfn_valid(p, x)
-    if what == PDX_TO_MFN:
+    if what == XK_PDX_TO_MFN:
         return pdx_valid(p, x)
-    if what == PAGE_TO_MFN or what == PAGE_TO_VIRT or what == PAGE_TO_MFN_TO_VIRT:
+    if what == XK_PAGE_TO_MFN or what == XK_PAGE_TO_VIRT or what == XK_PAGE_TO_MFN_TO_VIRT:
         return xenmm.page_valid(p, x)
-    if what == MFN_TO_VIRT:
+    if what == XK_MFN_TO_VIRT:
         return xenmm.mfn_in_directmap(p, x)
-    if what == MADDR_TO_VIRT:
+    if what == XK_MADDR_TO_VIRT:
         return xenmm.maddr_in_directmap(p, x)
-    if what == MFN_VALID:
+    if what == XK_MFN_VALID:
         return True
     return virt_known(p, x)
 
@@ -403,15 +403,15 @@ cdef str _why_not_virt(const xenmm_params *p, uint64_t virt):
 
 cdef str _why_not(const xenmm_params *p, Conversion what, uint64_t x):
     """The limit that a value outside the domain breaks, as the end of a sentence on that value."""
-    if what == MFN_TO_PDX or what == MFN_TO_PAGE:
+    if what == XK_MFN_TO_PDX or what == XK_MFN_TO_PAGE:
         return _why_not_mfn(p, x)
-    if what == PDX_TO_MFN:
+    if what == XK_PDX_TO_MFN:
         return _why_not_pdx(p, x)
-    if what == PAGE_TO_MFN or what == PAGE_TO_VIRT or what == PAGE_TO_MFN_TO_VIRT:
+    if what == XK_PAGE_TO_MFN or what == XK_PAGE_TO_VIRT or what == XK_PAGE_TO_MFN_TO_VIRT:
         return _why_not_page(p, x)
-    if what == MFN_TO_VIRT:
+    if what == XK_MFN_TO_VIRT:
         return _why_not_in_directmap(p, x)
-    if what == MADDR_TO_VIRT:
+    if what == XK_MADDR_TO_VIRT:
         return _why_not_in_directmap(p, x >> XENMM_PAGE_SHIFT)
     return _why_not_virt(p, x)
 
@@ -502,16 +502,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             if not xenmm.mfn_valid(self.p, value):
-                raise FrameError(_refusal(self.p, MFN_TO_PDX, value))
+                raise FrameError(_refusal(self.p, XK_MFN_TO_PDX, value))
             return xenmm.mfn_to_pdx(self.p, value)
-        return _other(self.p, MFN_TO_PDX, mfn, out, True)
+        return _other(self.p, XK_MFN_TO_PDX, mfn, out, True)
 
     def mfn_to_pdx_unchecked(self, mfn, /, out=None):
         """:meth:`mfn_to_pdx` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             return xenmm.mfn_to_pdx(self.p, value)
-        return _other(self.p, MFN_TO_PDX, mfn, out, False)
+        return _other(self.p, XK_MFN_TO_PDX, mfn, out, False)
 
     def pdx_to_mfn(self, pdx, /, out=None):
         """Return the machine frame of a frame-table index.
@@ -540,16 +540,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(pdx, &value):
             if not pdx_valid(self.p, value):
-                raise FrameError(_refusal(self.p, PDX_TO_MFN, value))
+                raise FrameError(_refusal(self.p, XK_PDX_TO_MFN, value))
             return xenmm.pdx_to_mfn(self.p, value)
-        return _other(self.p, PDX_TO_MFN, pdx, out, True)
+        return _other(self.p, XK_PDX_TO_MFN, pdx, out, True)
 
     def pdx_to_mfn_unchecked(self, pdx, /, out=None):
         """:meth:`pdx_to_mfn` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(pdx, &value):
             return xenmm.pdx_to_mfn(self.p, value)
-        return _other(self.p, PDX_TO_MFN, pdx, out, False)
+        return _other(self.p, XK_PDX_TO_MFN, pdx, out, False)
 
     def mfn_to_page(self, mfn, /, out=None):
         """Return the address of the page_info record of a machine frame.
@@ -578,16 +578,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             if not xenmm.mfn_valid(self.p, value):
-                raise FrameError(_refusal(self.p, MFN_TO_PAGE, value))
+                raise FrameError(_refusal(self.p, XK_MFN_TO_PAGE, value))
             return xenmm.mfn_to_page(self.p, value)
-        return _other(self.p, MFN_TO_PAGE, mfn, out, True)
+        return _other(self.p, XK_MFN_TO_PAGE, mfn, out, True)
 
     def mfn_to_page_unchecked(self, mfn, /, out=None):
         """:meth:`mfn_to_page` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             return xenmm.mfn_to_page(self.p, value)
-        return _other(self.p, MFN_TO_PAGE, mfn, out, False)
+        return _other(self.p, XK_MFN_TO_PAGE, mfn, out, False)
 
     def page_to_mfn(self, page, /, out=None):
         """Return the machine frame that a page_info record describes.
@@ -616,16 +616,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
             if not xenmm.page_valid(self.p, value):
-                raise FrameError(_refusal(self.p, PAGE_TO_MFN, value))
+                raise FrameError(_refusal(self.p, XK_PAGE_TO_MFN, value))
             return xenmm.page_to_mfn(self.p, value)
-        return _other(self.p, PAGE_TO_MFN, page, out, True)
+        return _other(self.p, XK_PAGE_TO_MFN, page, out, True)
 
     def page_to_mfn_unchecked(self, page, /, out=None):
         """:meth:`page_to_mfn` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
             return xenmm.page_to_mfn(self.p, value)
-        return _other(self.p, PAGE_TO_MFN, page, out, False)
+        return _other(self.p, XK_PAGE_TO_MFN, page, out, False)
 
     def mfn_to_virt(self, mfn, /, out=None):
         """Return the direct-map address of a machine frame.
@@ -654,16 +654,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             if not xenmm.mfn_in_directmap(self.p, value):
-                raise FrameError(_refusal(self.p, MFN_TO_VIRT, value))
+                raise FrameError(_refusal(self.p, XK_MFN_TO_VIRT, value))
             return xenmm.mfn_to_virt(self.p, value)
-        return _other(self.p, MFN_TO_VIRT, mfn, out, True)
+        return _other(self.p, XK_MFN_TO_VIRT, mfn, out, True)
 
     def mfn_to_virt_unchecked(self, mfn, /, out=None):
         """:meth:`mfn_to_virt` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             return xenmm.mfn_to_virt(self.p, value)
-        return _other(self.p, MFN_TO_VIRT, mfn, out, False)
+        return _other(self.p, XK_MFN_TO_VIRT, mfn, out, False)
 
     def virt_to_mfn(self, virt, /, out=None):
         """Return the machine frame behind a hypervisor virtual address.
@@ -692,16 +692,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             if not virt_known(self.p, value):
-                raise FrameError(_refusal(self.p, VIRT_TO_MFN, value))
+                raise FrameError(_refusal(self.p, XK_VIRT_TO_MFN, value))
             return xenmm.virt_to_mfn(self.p, value)
-        return _other(self.p, VIRT_TO_MFN, virt, out, True)
+        return _other(self.p, XK_VIRT_TO_MFN, virt, out, True)
 
     def virt_to_mfn_unchecked(self, virt, /, out=None):
         """:meth:`virt_to_mfn` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             return xenmm.virt_to_mfn(self.p, value)
-        return _other(self.p, VIRT_TO_MFN, virt, out, False)
+        return _other(self.p, XK_VIRT_TO_MFN, virt, out, False)
 
     def maddr_to_virt(self, maddr, /, out=None):
         """Return the direct-map address of a machine address.
@@ -730,16 +730,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(maddr, &value):
             if not xenmm.maddr_in_directmap(self.p, value):
-                raise FrameError(_refusal(self.p, MADDR_TO_VIRT, value))
+                raise FrameError(_refusal(self.p, XK_MADDR_TO_VIRT, value))
             return xenmm.maddr_to_virt(self.p, value)
-        return _other(self.p, MADDR_TO_VIRT, maddr, out, True)
+        return _other(self.p, XK_MADDR_TO_VIRT, maddr, out, True)
 
     def maddr_to_virt_unchecked(self, maddr, /, out=None):
         """:meth:`maddr_to_virt` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(maddr, &value):
             return xenmm.maddr_to_virt(self.p, value)
-        return _other(self.p, MADDR_TO_VIRT, maddr, out, False)
+        return _other(self.p, XK_MADDR_TO_VIRT, maddr, out, False)
 
     def virt_to_maddr(self, virt, /, out=None):
         """Return the machine address behind a hypervisor virtual address.
@@ -768,16 +768,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             if not virt_known(self.p, value):
-                raise FrameError(_refusal(self.p, VIRT_TO_MADDR, value))
+                raise FrameError(_refusal(self.p, XK_VIRT_TO_MADDR, value))
             return xenmm.virt_to_maddr(self.p, value)
-        return _other(self.p, VIRT_TO_MADDR, virt, out, True)
+        return _other(self.p, XK_VIRT_TO_MADDR, virt, out, True)
 
     def virt_to_maddr_unchecked(self, virt, /, out=None):
         """:meth:`virt_to_maddr` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             return xenmm.virt_to_maddr(self.p, value)
-        return _other(self.p, VIRT_TO_MADDR, virt, out, False)
+        return _other(self.p, XK_VIRT_TO_MADDR, virt, out, False)
 
     def page_to_virt(self, page, /, out=None):
         """Return the direct-map address of the frame of a record, without its mfn.
@@ -807,16 +807,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
             if not xenmm.page_valid(self.p, value):
-                raise FrameError(_refusal(self.p, PAGE_TO_VIRT, value))
+                raise FrameError(_refusal(self.p, XK_PAGE_TO_VIRT, value))
             return xenmm.page_to_virt(self.p, value)
-        return _other(self.p, PAGE_TO_VIRT, page, out, True)
+        return _other(self.p, XK_PAGE_TO_VIRT, page, out, True)
 
     def page_to_virt_unchecked(self, page, /, out=None):
         """:meth:`page_to_virt` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
             return xenmm.page_to_virt(self.p, value)
-        return _other(self.p, PAGE_TO_VIRT, page, out, False)
+        return _other(self.p, XK_PAGE_TO_VIRT, page, out, False)
 
     def virt_to_page(self, virt, /, out=None):
         """Return the address of the page_info record of a hypervisor virtual address.
@@ -845,16 +845,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             if not virt_known(self.p, value):
-                raise FrameError(_refusal(self.p, VIRT_TO_PAGE, value))
+                raise FrameError(_refusal(self.p, XK_VIRT_TO_PAGE, value))
             return xenmm.virt_to_page(self.p, value)
-        return _other(self.p, VIRT_TO_PAGE, virt, out, True)
+        return _other(self.p, XK_VIRT_TO_PAGE, virt, out, True)
 
     def virt_to_page_unchecked(self, virt, /, out=None):
         """:meth:`virt_to_page` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(virt, &value):
             return xenmm.virt_to_page(self.p, value)
-        return _other(self.p, VIRT_TO_PAGE, virt, out, False)
+        return _other(self.p, XK_VIRT_TO_PAGE, virt, out, False)
 
     def page_to_mfn_to_virt(self, page, /, out=None):
         """Return what :meth:`page_to_virt` does, the long way round through the mfn, in one pass.
@@ -883,16 +883,16 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
             if not xenmm.page_valid(self.p, value):
-                raise FrameError(_refusal(self.p, PAGE_TO_MFN_TO_VIRT, value))
-            return page_to_mfn_to_virt(self.p, value)
-        return _other(self.p, PAGE_TO_MFN_TO_VIRT, page, out, True)
+                raise FrameError(_refusal(self.p, XK_PAGE_TO_MFN_TO_VIRT, value))
+            return xenmm.mfn_to_virt(self.p, xenmm.page_to_mfn(self.p, value))
+        return _other(self.p, XK_PAGE_TO_MFN_TO_VIRT, page, out, True)
 
     def page_to_mfn_to_virt_unchecked(self, page, /, out=None):
         """:meth:`page_to_mfn_to_virt` by the bare formula modulo 2^64, for every uint64."""
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(page, &value):
-            return page_to_mfn_to_virt(self.p, value)
-        return _other(self.p, PAGE_TO_MFN_TO_VIRT, page, out, False)
+            return xenmm.mfn_to_virt(self.p, xenmm.page_to_mfn(self.p, value))
+        return _other(self.p, XK_PAGE_TO_MFN_TO_VIRT, page, out, False)
 
     def mfn_valid(self, mfn, /, out=None):
         """Whether a frame is memory that the host knows: below max_page, not in the hole, its group backed.
@@ -915,16 +915,57 @@ cdef class HostCore:
         cdef uint64_t value
         if out is None and xenmm_int_as_u64(mfn, &value):
             return xenmm.mfn_valid(self.p, value)
-        return _other(self.p, MFN_VALID, mfn, out, False)
+        return _other(self.p, XK_MFN_VALID, mfn, out, False)
 
 
 cdef object _other(const xenmm_params *p, Conversion what, object x, object out, bint checked):
-    """What is no plain int in [0, 2^64): an integer object of another type, or nothing that converts."""
+    """What is no plain int in [0, 2^64): an array, an integer object of another type, or an error."""
+    if _is_array(x):
+        return _convert_array(<const xk_plan *>p, what, x, out, checked)
     cdef uint64_t value = _u64(x, _INPUTS[what])
     if out is not None:
         raise TypeError(f"out= goes with an array, but {_INPUTS[what]} is one integer")
     if checked and not _in_domain(p, what, value):
         raise FrameError(_refusal(p, what, value))
-    if what == MFN_VALID:
+    if what == XK_MFN_VALID:
         return xenmm.mfn_valid(p, value)
-    return _convert(p, what, value)
+    return xk_convert_one(<const c_params *>p, what, value)
+
+
+include "_arrays.pxi"
+
+
+# --- which loops run -----------------------------------------------------------------------------
+
+def _kernels():
+    """The tables of loops by name, in order of preference from the plainest: whether this CPU runs each."""
+    names = []
+    while xk_name(len(names)) != NULL:
+        names.append(xk_name(len(names)).decode())
+    return {name: bool(xk_runs_here(i)) for i, name in enumerate(names)}
+
+
+def _set_kernels(name=None, /):
+    """Force the table of that name (None: the best), for tests and benchmarks; returns the one before."""
+    names = list(_kernels())
+    before = names[xk_selected()]
+    if name is not None and not _kernels().get(name):
+        raise ConfigError(f"array loops {name!r} do not run here; these do: {build_info()['runnable']}")
+    xk_select(-1 if name is None else names.index(name))
+    return before
+
+
+def build_info():
+    """What the loops over arrays are, and what of them this processor runs."""
+    kernels = _kernels()
+    return {
+        "array loops": list(kernels)[xk_selected()],
+        "runnable": " ".join(name for name, runs in kernels.items() if runs),
+        "parameters ABI": int(XENMM_ABI_VERSION),
+        "debug checks": bool(XK_DEBUG),
+    }
+
+
+if sizeof(xenmm_params) != sizeof(c_params):
+    raise ImportError("xenmm._core was built from a __init__.pxd and an xenmm.h that differ")
+xk_select(-1)

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "_kernels.h"
+
+#include <string.h>
+
+#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#define XK_X86 1
+#include <immintrin.h>
+#else
+#define XK_X86 0
+#endif
+
+/* Values at a time where two passes go over the same data: 8 KiB, well inside the first cache. */
+#define XK_CHUNK 1024
+/* Outputs from here on are stored past the caches: they would only push out what is needed. Bytes. */
+#define XK_STREAM_FROM ((size_t)32 << 20)
+
+typedef struct xk_loops {
+    void (*convert[2][XK_CONVERSIONS])(const xk_plan *, const uint64_t *, uint64_t *, size_t, int stream);
+    size_t (*domain[2][XK_CONVERSIONS])(const xk_plan *, const uint64_t *, size_t);
+    void (*valid[2])(const xk_plan *, const uint64_t *, uint8_t *, size_t);
+} xk_loops;
+
+/* An aligned run of frames, or of pdx, [first, first + low], with one verdict of validity. */
+typedef struct xk_run {
+    uint64_t first;
+    uint64_t low; /* 2^k - 1 */
+    int verdict;
+} xk_run;
+
+static inline int xk_virt_known(const xenmm_params *p, uint64_t virt)
+{
+    return xenmm_virt_in_directmap(p, virt) || xenmm_virt_in_image(p, virt);
+}
+
+static inline int xk_pdx_valid(const xenmm_params *p, uint64_t pdx)
+{
+    return pdx < p->max_pdx && xenmm_group_valid(p, pdx);
+}
+
+/* Eight bits to eight bytes of 0 or 1: replicate, keep one bit a byte, and carry it to the byte's bit 0. */
+static inline uint64_t xk_spread(uint32_t bits)
+{
+    const uint64_t kept = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+    return ((kept + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7) & UINT64_C(0x0101010101010101);
+}
+
+/* --- what is derived at the freeze ------------------------------------------------------------------ */
+
+static uint64_t xk_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void xk_derive(xk_plan *plan)
+{
+    const xenmm_params *const p = &plan->params;
+    const uint64_t half = (uint64_t)1 << 63;
+    const uint64_t pages = (p->directmap_virt_end - p->directmap_virt_start) >> XENMM_PAGE_SHIFT;
+    unsigned slot;
+
+    plan->offset_mode = p->mode == XENMM_MODE_OFFSET;
+    plan->directmap_limit = 0;
+    if (pages != 0) {
+        /* Compression keeps the order of compressible frames, so that one limit judges them all. */
+        const uint64_t last = xenmm_mask_pdx_to_mfn(p, pages - 1);
+        if (xenmm_mask_mfn_to_pdx(p, last) == pages - 1 && last < half)
+            plan->directmap_limit = last + 1;
+    }
+    for (slot = 0; slot < XENMM_LOOKUP_ENTRIES; slot++) {
+        const uint64_t base = p->pfn_bases[slot], first_pdx = base - p->pfn_pdx_lookup[slot];
+        const int used = base < half;
+        plan->slot_start[slot] = used ? base : 0;
+        plan->slot_frames[slot] = used ? xk_least(p->pdx_region_size, half - base) : 0;
+        plan->slot_directmap_frames[slot] =
+            used && first_pdx < pages ? xk_least(plan->slot_frames[slot], pages - first_pdx) : 0;
+    }
+}
+
+/* --- runs of one verdict ---------------------------------------------------------------------------- */
+
+enum { XK_MIXED = -1 };
+
+/* One verdict on all of [first, first + low], or XK_MIXED; low is 2^k - 1 and first a multiple of 2^k. */
+static int xk_mfn_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    const xenmm_params *const p = &plan->params;
+    const uint64_t last = first + low;
+    uint64_t first_pdx, last_pdx;
+
+    if (first >= p->max_page)
+        return 0;
+    if (last >= p->max_page)
+        return XK_MIXED;
+    if (p->mode == XENMM_MODE_OFFSET) {
+        const unsigned slot = (unsigned)XENMM_SLOT(first, p->pfn_index_shift);
+        const uint64_t start = plan->slot_start[slot], frames = plan->slot_frames[slot];
+        if (((((uint64_t)63 << p->pfn_index_shift) & low)) != 0)
+            return XK_MIXED;
+        if (frames == 0 || last < start || (first >= start && first - start >= frames))
+            return 0;
+        if (first < start || last - start >= frames)
+            return XK_MIXED;
+    } else {
+        if ((p->pfn_hole_mask & low) != 0 || (p->pfn_pdx_bottom_mask & low) != low)
+            return XK_MIXED;
+        if ((first & p->pfn_hole_mask) != 0)
+            return 0;
+    }
+    first_pdx = xenmm_mfn_to_pdx(p, first);
+    last_pdx = xenmm_mfn_to_pdx(p, last);
+    if (last_pdx - first_pdx != low || (first_pdx ^ last_pdx) >> XENMM_PDX_GROUP_SHIFT != 0)
+        return XK_MIXED;
+    return xenmm_group_valid(p, first_pdx);
+}
+
+static int xk_pdx_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    if (first >= plan->params.max_pdx)
+        return 0;
+    if (first + low >= plan->params.max_pdx)
+        return XK_MIXED;
+    return xenmm_group_valid(&plan->params, first);
+}
+
+/* The largest run around a value whose verdict is certain; a run is never longer than a group. */
+#define XK_FIND_RUN(name, verdict_of)                                                                    \
+    static xk_run name(const xk_plan *plan, uint64_t value)                                              \
+    {                                                                                                    \
+        xk_run run;                                                                                      \
+        int k;                                                                                           \
+        for (k = XENMM_PDX_GROUP_SHIFT; k >= 0; k -= 2) {                                                \
+            run.low = ((uint64_t)1 << k) - 1;                                                            \
+            run.first = value & ~run.low;                                                                \
+            run.verdict = verdict_of(plan, run.first, run.low);                                          \
+            if (run.verdict != XK_MIXED)                                                                 \
+                break;                                                                                   \
+        }                                                                                                \
+        return run;                                                                                      \
+    }
+
+XK_FIND_RUN(xk_mfn_run, xk_mfn_verdict)
+XK_FIND_RUN(xk_pdx_run, xk_pdx_verdict)
+
+/* --- the loops, once a target ----------------------------------------------------------------------- */
+
+#define XK(name) plain_##name
+#define XK_TARGET
+#define XK_BYTES 8
+#include "_kernels_loops.h"
+#undef XK
+#undef XK_TARGET
+#undef XK_BYTES
+
+#if XK_X86
+#define XK(name) v2_##name
+#define XK_TARGET __attribute__((target("sse4.2,popcnt")))
+#define XK_BYTES 16
+#include "_kernels_loops.h"
+#undef XK
+#undef XK_TARGET
+#undef XK_BYTES
+
+#define XK(name) v3_##name
+#define XK_TARGET __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define XK_BYTES 32
+#include "_kernels_loops.h"
+#undef XK
+#undef XK_TARGET
+#undef XK_BYTES
+
+#define XK(name) v4_##name
+#define XK_TARGET                                                                                        \
+    __attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
+#define XK_BYTES 64
+#include "_kernels_loops.h"
+#undef XK
+#undef XK_TARGET
+#undef XK_BYTES
+#endif
+
+/* --- the tables ------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    const xk_loops *loops;
+} xk_targets[] = {
+    {"plain", &plain_loops},
+#if XK_X86
+    {"v2", &v2_loops},
+    {"v3", &v3_loops},
+    {"v4", &v4_loops},
+#endif
+};
+enum { XK_TARGETS = sizeof xk_targets / sizeof xk_targets[0] };
+
+static int xk_target = 0;
+
+const char *xk_name(int target)
+{
+    return target >= 0 && target < XK_TARGETS ? xk_targets[target].name : NULL;
+}
+
+int xk_runs_here(int target)
+{
+#if XK_X86
+    __builtin_cpu_init();
+    switch (target) {
+    case 1:
+        return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+    case 2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+               __builtin_cpu_supports("bmi2");
+    case 3:
+        return xk_runs_here(2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+    default:
+        break;
+    }
+#endif
+    return target == 0;
+}
+
+void xk_select(int target)
+{
+    if (target < 0)
+        for (target = XK_TARGETS - 1; !xk_runs_here(target); target--)
+            ;
+    xk_target = target;
+}
+
+int xk_selected(void)
+{
+    return xk_target;
+}
+
+/* --- whole arrays ----------------------------------------------------------------------------------- */
+
+/* The conversions whose input may lie in the Xen image, which the loops know nothing of. */
+static int xk_takes_virt(int conversion)
+{
+    return conversion == XK_VIRT_TO_MFN || conversion == XK_VIRT_TO_MADDR || conversion == XK_VIRT_TO_PAGE;
+}
+
+static int xk_any_in_image(const xenmm_params *p, const uint64_t *in, size_t n)
+{
+    uint64_t any = 0;
+    size_t i;
+    for (i = 0; i < n; i++)
+        any |= (uint64_t)xenmm_virt_in_image(p, in[i]);
+    return any != 0;
+}
+
+static void xk_convert_chunk(const xk_plan *plan, int conversion, const uint64_t *in, uint64_t *out, size_t n,
+                             int stream)
+{
+    const xenmm_params *const p = &plan->params;
+    size_t i;
+    if (p->xen_image_bytes != 0 && xk_takes_virt(conversion) && xk_any_in_image(p, in, n)) {
+        for (i = 0; i < n; i++)
+            out[i] = xk_convert_one(p, conversion, in[i]);
+        return;
+    }
+    xk_targets[xk_target].loops->convert[plan->offset_mode][conversion](plan, in, out, n, stream);
+}
+
+size_t xk_convert(const xk_plan *plan, int conversion, const uint64_t *in, uint64_t *out, size_t n,
+                  int checked)
+{
+    const int stream = in != out && n >= XK_STREAM_FROM / sizeof *out;
+    const int by_chunk = checked || (plan->params.xen_image_bytes != 0 && xk_takes_virt(conversion));
+    const xk_loops *const loops = xk_targets[xk_target].loops;
+    size_t i = 0, good = n;
+
+    if (!by_chunk) {
+        loops->convert[plan->offset_mode][conversion](plan, in, out, n, stream);
+        i = n;
+    }
+    while (i < n) {
+        /* The first chunk ends where out is aligned to a cache line, so that the others begin so. */
+        const size_t ragged = ((uintptr_t)(out + i) & 63) / sizeof *out;
+        const size_t size = n - i < XK_CHUNK - ragged ? n - i : XK_CHUNK - ragged;
+        size_t fit = size;
+        if (checked)
+            fit = loops->domain[plan->offset_mode][conversion](plan, in + i, size);
+        xk_convert_chunk(plan, conversion, in + i, out + i, fit, stream);
+        i += fit;
+        if (fit < size) {
+            good = i;
+            break;
+        }
+    }
+#if XK_X86
+    if (stream)
+        _mm_sfence();
+#endif
+    return good;
+}
+
+void xk_mfn_valid(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n)
+{
+    size_t i;
+    if (plan->params.max_page <= (uint64_t)1 << 63) {
+        xk_targets[xk_target].loops->valid[plan->offset_mode](plan, in, out, n);
+        return;
+    }
+    /* The loops judge by the sign; with frames past 2^63 in question only this is exact. */
+    for (i = 0; i < n; i++)
+        out[i] = (uint8_t)xenmm_mfn_valid(&plan->params, in[i]);
+}
+
+/* --- one value --------------------------------------------------------------------------------------- */
+
+uint64_t xk_convert_one(const xenmm_params *p, int conversion, uint64_t x)
+{
+    switch (conversion) {
+    case XK_MFN_TO_PDX:
+        return xenmm_mfn_to_pdx(p, x);
+    case XK_PDX_TO_MFN:
+        return xenmm_pdx_to_mfn(p, x);
+    case XK_MFN_TO_PAGE:
+        return xenmm_mfn_to_page(p, x);
+    case XK_PAGE_TO_MFN:
+        return xenmm_page_to_mfn(p, x);
+    case XK_MFN_TO_VIRT:
+        return xenmm_mfn_to_virt(p, x);
+    case XK_VIRT_TO_MFN:
+        return xenmm_virt_to_mfn(p, x);
+    case XK_MADDR_TO_VIRT:
+        return xenmm_maddr_to_virt(p, x);
+    case XK_VIRT_TO_MADDR:
+        return xenmm_virt_to_maddr(p, x);
+    case XK_PAGE_TO_VIRT:
+        return xenmm_page_to_virt(p, x);
+    case XK_VIRT_TO_PAGE:
+        return xenmm_virt_to_page(p, x);
+    case XK_PAGE_TO_MFN_TO_VIRT:
+        return xenmm_mfn_to_virt(p, xenmm_page_to_mfn(p, x));
+    default:
+        return (uint64_t)xenmm_mfn_valid(p, x);
+    }
+}

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loops of one target; _kernels.c includes this text once a target, with
+ *   XK(name)    the name with the target's suffix
+ *   XK_TARGET   the function attribute that selects the instructions
+ *   XK_BYTES    width of a vector; 8 means plain uint64_t, which the compiler may vectorise
+ *
+ * A loop takes blocks of XK_BLOCK values. Where neighbours usually agree (in their slot of the offset
+ * tables, in their validity group) a block is first compared with what the last block was like, at two
+ * instructions a vector, and only blocks that differ among themselves pay for table lookups.
+ */
+
+#if XK_BYTES == 8
+typedef uint64_t XK(vec);
+#else
+typedef uint64_t XK(vec) __attribute__((vector_size(XK_BYTES), aligned(8), may_alias));
+#endif
+#define XK_LANES (XK_BYTES / 8)
+#define XK_UNROLL (XK_BYTES == 64 ? 4 : 16 / XK_LANES)
+#define XK_BLOCK (XK_UNROLL * XK_LANES)
+#define XK_EACH for (int u = 0; u < XK_UNROLL; u++)
+#define XK_AT(array, u) (*(const XK(vec) *)((array) + (u) * XK_LANES))
+#define XK_INLINE XK_TARGET static inline __attribute__((always_inline))
+
+/* Whether a vector has any of the bits of `mask` in any lane, and a store past the caches. */
+#if XK_BYTES == 16
+#define XK_ANY(v, mask) (!_mm_testz_si128((__m128i)((v) & (mask)), (__m128i)((v) & (mask))))
+#define XK_STREAM(at, v) _mm_stream_si128((__m128i *)(at), (__m128i)(v))
+#elif XK_BYTES == 32
+#define XK_ANY(v, mask) (!_mm256_testz_si256((__m256i)((v) & (mask)), (__m256i)((v) & (mask))))
+#define XK_STREAM(at, v) _mm256_stream_si256((__m256i *)(at), (__m256i)(v))
+#elif XK_BYTES == 64
+#define XK_ANY(v, mask) (_mm512_test_epi64_mask((__m512i)((v) & (mask)), (__m512i)((v) & (mask))) != 0)
+#define XK_STREAM(at, v) _mm512_stream_si512((__m512i *)(at), (__m512i)(v))
+#else
+#define XK_ANY(v, mask) (((v) & (mask)) != 0)
+#define XK_STREAM(at, v) (*(uint64_t *)(at) = (v))
+#endif
+#define XK_PUT(at, v)                                                                                    \
+    do {                                                                                                 \
+        if (stream)                                                                                      \
+            XK_STREAM(at, v);                                                                            \
+        else                                                                                             \
+            *(XK(vec) *)(at) = (v);                                                                      \
+    } while (0)
+
+/* The parameters that the formulas below name, in registers for the whole loop. */
+#define XK_PARAMETERS                                                                                    \
+    const xenmm_params *const p = &plan->params;                                                         \
+    const uint64_t bottom = p->pfn_pdx_bottom_mask, top = p->pfn_top_mask;                               \
+    const uint64_t ma_bottom = p->ma_va_bottom_mask, ma_top = p->ma_top_mask;                            \
+    const uint64_t hole_shift = p->pfn_pdx_hole_shift;                                                   \
+    const uint64_t frametable = p->frametable_virt_start, directmap = p->directmap_virt_start;           \
+    (void)bottom, (void)top, (void)ma_bottom, (void)ma_top, (void)hole_shift;                            \
+    (void)frametable, (void)directmap
+
+/* A loop's face: the two bodies with and without streaming stores. */
+#define XK_FACE(name)                                                                                    \
+    XK_TARGET static void XK(name)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,     \
+                                   int stream)                                                           \
+    {                                                                                                    \
+        if (stream)                                                                                      \
+            XK(name##_body)(plan, in, out, n, 1);                                                        \
+        else                                                                                             \
+            XK(name##_body)(plan, in, out, n, 0);                                                        \
+    }
+
+/* Values before out is aligned, and values after the last whole block, go one by one. */
+#define XK_HEAD(one)                                                                                     \
+    for (; i < n && ((uintptr_t)(out + i) & (XK_BYTES - 1)) != 0; i++)                                   \
+        out[i] = one
+#define XK_TAIL(one)                                                                                     \
+    for (; i < n; i++)                                                                                   \
+        out[i] = one
+
+/* A loop of one formula without lookups. */
+#define XK_FORMULA_LOOP(name, formula)                                                                   \
+    XK_INLINE void XK(name##_body)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,     \
+                                   const int stream)                                                     \
+    {                                                                                                    \
+        XK_PARAMETERS;                                                                                   \
+        size_t i = 0;                                                                                    \
+        XK_HEAD(formula(in[i]));                                                                         \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL];                                                                        \
+            XK_EACH v[u] = XK_AT(in + i, u);                                                             \
+            XK_EACH v[u] = formula(v[u]);                                                                \
+            XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);                                                \
+        }                                                                                                \
+        XK_TAIL(formula(in[i]));                                                                         \
+    }                                                                                                    \
+    XK_FACE(name)
+
+#define XK_M_MFN_TO_PDX(x) XENMM_MASK_COMPRESS(x, bottom, top, hole_shift)
+#define XK_M_PDX_TO_MFN(x) XENMM_MASK_EXPAND(x, bottom, top, hole_shift)
+#define XK_M_MFN_TO_PAGE(x) XENMM_PDX_TO_PAGE(XK_M_MFN_TO_PDX(x), frametable)
+#define XK_M_PAGE_TO_MFN(x) XK_M_PDX_TO_MFN(XENMM_PAGE_TO_PDX(x, frametable))
+#define XK_M_MADDR_TO_VIRT(x) (XENMM_MASK_COMPRESS(x, ma_bottom, ma_top, hole_shift) + directmap)
+#define XK_M_VIRT_TO_MADDR(x) XENMM_MASK_EXPAND((x) - directmap, ma_bottom, ma_top, hole_shift)
+#define XK_M_MFN_TO_VIRT(x) XK_M_MADDR_TO_VIRT((x) << XENMM_PAGE_SHIFT)
+#define XK_M_VIRT_TO_MFN(x) (XK_M_VIRT_TO_MADDR(x) >> XENMM_PAGE_SHIFT)
+#define XK_M_PAGE_TO_MFN_TO_VIRT(x) XK_M_MFN_TO_VIRT(XK_M_PAGE_TO_MFN(x))
+#define XK_PAGE_TO_VIRT_(x) XENMM_PAGE_TO_VIRT(x, frametable, directmap)
+#define XK_VIRT_TO_PAGE_(x) XENMM_PDX_TO_PAGE(((x) - directmap) >> XENMM_PAGE_SHIFT, frametable)
+
+XK_FORMULA_LOOP(mask_mfn_to_pdx, XK_M_MFN_TO_PDX)
+XK_FORMULA_LOOP(mask_pdx_to_mfn, XK_M_PDX_TO_MFN)
+XK_FORMULA_LOOP(mask_mfn_to_page, XK_M_MFN_TO_PAGE)
+XK_FORMULA_LOOP(mask_page_to_mfn, XK_M_PAGE_TO_MFN)
+XK_FORMULA_LOOP(mask_mfn_to_virt, XK_M_MFN_TO_VIRT)
+XK_FORMULA_LOOP(mask_virt_to_mfn, XK_M_VIRT_TO_MFN)
+XK_FORMULA_LOOP(mask_maddr_to_virt, XK_M_MADDR_TO_VIRT)
+XK_FORMULA_LOOP(mask_virt_to_maddr, XK_M_VIRT_TO_MADDR)
+XK_FORMULA_LOOP(mask_page_to_mfn_to_virt, XK_M_PAGE_TO_MFN_TO_VIRT)
+XK_FORMULA_LOOP(page_to_virt, XK_PAGE_TO_VIRT_)
+XK_FORMULA_LOOP(virt_to_page, XK_VIRT_TO_PAGE_)
+
+/* One entry of a 64-entry table for each lane: `slots` are below 64. */
+#if XK_BYTES == 64
+#define XK_TABLE(name, from)                                                                             \
+    const __m512i name[8] = {                                                                            \
+        _mm512_loadu_si512((from)),      _mm512_loadu_si512((from) + 8),                                 \
+        _mm512_loadu_si512((from) + 16), _mm512_loadu_si512((from) + 24),                                \
+        _mm512_loadu_si512((from) + 32), _mm512_loadu_si512((from) + 40),                                \
+        _mm512_loadu_si512((from) + 48), _mm512_loadu_si512((from) + 56)}
+
+/* The whole table lies in eight registers: sixteen entries a permutation, then two choices. */
+XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) slots)
+{
+    const __m512i s = (__m512i)slots;
+    const __mmask8 odd = _mm512_test_epi64_mask(s, _mm512_set1_epi64(16));
+    const __mmask8 high = _mm512_test_epi64_mask(s, _mm512_set1_epi64(32));
+    const __m512i a = _mm512_permutex2var_epi64(table[0], s, table[1]);
+    const __m512i b = _mm512_permutex2var_epi64(table[2], s, table[3]);
+    const __m512i c = _mm512_permutex2var_epi64(table[4], s, table[5]);
+    const __m512i d = _mm512_permutex2var_epi64(table[6], s, table[7]);
+    return (XK(vec))_mm512_mask_blend_epi64(high, _mm512_mask_blend_epi64(odd, a, b),
+                                            _mm512_mask_blend_epi64(odd, c, d));
+}
+#else
+#define XK_TABLE(name, from) const uint64_t *const name = (from)
+
+XK_INLINE XK(vec) XK(lookup)(const uint64_t *table, XK(vec) slots)
+{
+#if XK_BYTES == 32
+    return (XK(vec)){table[slots[0]], table[slots[1]], table[slots[2]], table[slots[3]]};
+#elif XK_BYTES == 16
+    return (XK(vec)){table[slots[0]], table[slots[1]]};
+#else
+    return table[slots];
+#endif
+}
+#endif
+
+/*
+ * A loop of the offset mode: f = before(x), then f `op` the entry of f's slot, then after().
+ * `unit` is 12 where f is in bytes and the table in frames.
+ */
+#define XK_OFFSET_LOOP(name, before, entries, index_shift, unit, op, after)                              \
+    XK_INLINE uint64_t XK(name##_one)(const xenmm_params *p, uint64_t x)                                 \
+    {                                                                                                    \
+        const uint64_t frametable = p->frametable_virt_start, directmap = p->directmap_virt_start;       \
+        const uint64_t f = before(x);                                                                    \
+        const uint64_t g = f op(p->entries[XENMM_SLOT(f >> (unit), p->index_shift)] << (unit));          \
+        (void)frametable, (void)directmap;                                                               \
+        return after(g);                                                                                 \
+    }                                                                                                    \
+    XK_INLINE void XK(name##_body)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,     \
+                                   const int stream)                                                     \
+    {                                                                                                    \
+        XK_PARAMETERS;                                                                                   \
+        const uint64_t shift = p->index_shift;                                                           \
+        /* The bits of f that choose the slot; a shift past the top chooses slot 0 always. */            \
+        const uint64_t slot_bits = shift + (unit) < 64 ? (uint64_t)63 << (shift + (unit)) : 0;           \
+        uint64_t last = 0, entry = p->entries[0] << (unit);                                              \
+        size_t i = 0;                                                                                    \
+        XK_HEAD(XK(name##_one)(p, in[i]));                                                               \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL], differ = {0};                                                          \
+            XK_EACH v[u] = XK_AT(in + i, u);                                                             \
+            XK_EACH v[u] = before(v[u]);                                                                 \
+            XK_EACH differ |= v[u] ^ last;                                                               \
+            if (__builtin_expect(XK_ANY(differ, slot_bits), 0)) {                                        \
+                const uint64_t first = before(in[i]);                                                    \
+                differ = v[0] ^ first;                                                                   \
+                XK_EACH differ |= v[u] ^ first;                                                          \
+                if (XK_ANY(differ, slot_bits)) {                                                         \
+                    XK_TABLE(table, p->entries);                                                         \
+                    XK_EACH                                                                              \
+                    {                                                                                    \
+                        const XK(vec) slots = ((v[u] >> (unit)) >> shift) & 63;                          \
+                        v[u] = v[u] op(XK(lookup)(table, slots) << (unit));                              \
+                        v[u] = after(v[u]);                                                              \
+                        XK_PUT(out + i + u * XK_LANES, v[u]);                                            \
+                    }                                                                                    \
+                    continue;                                                                            \
+                }                                                                                        \
+                last = first;                                                                            \
+                entry = p->entries[XENMM_SLOT(first >> (unit), shift)] << (unit);                        \
+            }                                                                                            \
+            XK_EACH                                                                                      \
+            {                                                                                            \
+                v[u] = v[u] op entry;                                                                    \
+                v[u] = after(v[u]);                                                                      \
+                XK_PUT(out + i + u * XK_LANES, v[u]);                                                    \
+            }                                                                                            \
+        }                                                                                                \
+        XK_TAIL(XK(name##_one)(p, in[i]));                                                               \
+    }                                                                                                    \
+    XK_FACE(name)
+
+#define XK_SAME(x) (x)
+#define XK_TO_BYTES(x) ((x) << XENMM_PAGE_SHIFT)
+#define XK_TO_FRAMES(x) ((x) >> XENMM_PAGE_SHIFT)
+#define XK_FROM_PAGE(x) XENMM_PAGE_TO_PDX(x, frametable)
+#define XK_TO_PAGE(x) XENMM_PDX_TO_PAGE(x, frametable)
+#define XK_FROM_VIRT(x) ((x) - directmap)
+#define XK_TO_VIRT(x) ((x) + directmap)
+
+#define XK_COMPRESS pfn_pdx_lookup, pfn_index_shift
+#define XK_EXPAND pdx_pfn_lookup, pdx_index_shift
+#define XK_OFFSET_LOOP_(name, before, which, unit, op, after)                                            \
+    XK_OFFSET_LOOP_2(name, before, which, unit, op, after)
+#define XK_OFFSET_LOOP_2(name, before, entries, index_shift, unit, op, after)                            \
+    XK_OFFSET_LOOP(name, before, entries, index_shift, unit, op, after)
+
+XK_OFFSET_LOOP_(offset_mfn_to_pdx, XK_SAME, XK_COMPRESS, 0, -, XK_SAME)
+XK_OFFSET_LOOP_(offset_pdx_to_mfn, XK_SAME, XK_EXPAND, 0, +, XK_SAME)
+XK_OFFSET_LOOP_(offset_mfn_to_page, XK_SAME, XK_COMPRESS, 0, -, XK_TO_PAGE)
+XK_OFFSET_LOOP_(offset_page_to_mfn, XK_FROM_PAGE, XK_EXPAND, 0, +, XK_SAME)
+XK_OFFSET_LOOP_(offset_mfn_to_virt, XK_TO_BYTES, XK_COMPRESS, XENMM_PAGE_SHIFT, -, XK_TO_VIRT)
+XK_OFFSET_LOOP_(offset_maddr_to_virt, XK_SAME, XK_COMPRESS, XENMM_PAGE_SHIFT, -, XK_TO_VIRT)
+XK_OFFSET_LOOP_(offset_virt_to_maddr, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, XK_SAME)
+XK_OFFSET_LOOP_(offset_virt_to_mfn, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, XK_TO_FRAMES)
+
+/* What the next block is compared with: the slots of one pdx, and of its mfn (cut to 52 bits, as a maddr). */
+#define XK_REMEMBER(pdx)                                                                                 \
+    do {                                                                                                 \
+        last_pdx = (pdx);                                                                                \
+        add = p->pdx_pfn_lookup[XENMM_SLOT(last_pdx, p->pdx_index_shift)];                               \
+        last_mfn = ((last_pdx + add) << XENMM_PAGE_SHIFT) >> XENMM_PAGE_SHIFT;                           \
+        subtract = p->pfn_pdx_lookup[XENMM_SLOT(last_mfn, p->pfn_index_shift)] << XENMM_PAGE_SHIFT;      \
+    } while (0)
+
+/* page -> mfn -> virt: two lookups, both of which neighbours usually share. */
+XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const uint64_t *in, uint64_t *out,
+                                                   size_t n, const int stream)
+{
+    XK_PARAMETERS;
+    const uint64_t pdx_bits = (uint64_t)63 << p->pdx_index_shift;
+    const uint64_t mfn_bits = (uint64_t)63 << p->pfn_index_shift;
+    uint64_t last_pdx = 0, last_mfn, add, subtract;
+    size_t i = 0;
+    XK_REMEMBER(0);
+    XK_HEAD(xenmm_offset_mfn_to_virt(p, xenmm_offset_page_to_mfn(p, in[i])));
+    for (; n - i >= XK_BLOCK; i += XK_BLOCK) {
+        XK(vec) v[XK_UNROLL], differ_pdx = {0}, differ_mfn = {0};
+        XK_EACH v[u] = XK_FROM_PAGE(XK_AT(in + i, u));
+        XK_EACH differ_pdx |= v[u] ^ last_pdx;
+        XK_EACH differ_mfn |= (v[u] + add) ^ last_mfn;
+        if (__builtin_expect(XK_ANY((differ_pdx & pdx_bits) | (differ_mfn & mfn_bits), ~(uint64_t)0), 0)) {
+            XK_EACH
+            {
+                XK(vec) f;
+                XK_TABLE(expand, p->pdx_pfn_lookup);
+                XK_TABLE(compress, p->pfn_pdx_lookup);
+                f = v[u] + XK(lookup)(expand, (v[u] >> (uint64_t)p->pdx_index_shift) & 63);
+                f = f << XENMM_PAGE_SHIFT;
+                f -= XK(lookup)(compress, ((f >> XENMM_PAGE_SHIFT) >> (uint64_t)p->pfn_index_shift) & 63)
+                     << XENMM_PAGE_SHIFT;
+                f = XK_TO_VIRT(f);
+                v[u] = f;
+            }
+            XK_REMEMBER(XK_FROM_PAGE(in[i]));
+            XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);
+            continue;
+        }
+        XK_EACH v[u] = XK_TO_VIRT(((v[u] + add) << XENMM_PAGE_SHIFT) - subtract);
+        XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);
+    }
+    XK_TAIL(xenmm_offset_mfn_to_virt(p, xenmm_offset_page_to_mfn(p, in[i])));
+}
+XK_FACE(offset_page_to_mfn_to_virt)
+
+/*
+ * Domains: each returns the index of the first value that the checked conversion refuses, or n.
+ *
+ * Limits are tested by sign: with d = x - start and span = size - 1, both d and span - d keep a clear top bit
+ * for every d <= span < 2^63. A block in which any is set is judged again one by one, so that the test need
+ * only never pass a bad value, and huge sizes cost time but no truth.
+ */
+#define XK_SIGN ((uint64_t)1 << 63)
+
+#define XK_DOMAIN(name)                                                                                  \
+    XK_TARGET static size_t XK(name)(const xk_plan *plan, const uint64_t *in, size_t n)
+
+/* Judge [i, i + XK_BLOCK) one by one. */
+#define XK_JUDGE_BLOCK(good)                                                                             \
+    for (size_t j = i; j < i + XK_BLOCK; j++)                                                            \
+        if (!(good(p, in[j])))                                                                           \
+    return j
+#define XK_JUDGE_TAIL(good)                                                                              \
+    for (; i < n; i++)                                                                                   \
+        if (!(good(p, in[i])))                                                                           \
+            return i;                                                                                    \
+    return n
+
+XK_DOMAIN(domain_virt)
+{
+    XK_PARAMETERS;
+    const uint64_t span = p->directmap_virt_end - directmap - 1;
+    size_t i = 0;
+    for (; n - i >= XK_BLOCK; i += XK_BLOCK) {
+        XK(vec) v[XK_UNROLL], bad = {0};
+        XK_EACH v[u] = XK_AT(in + i, u) - directmap;
+        XK_EACH bad |= v[u] | (span - v[u]);
+        if (__builtin_expect(XK_ANY(bad, XK_SIGN), 0))
+            XK_JUDGE_BLOCK(xk_virt_known);
+    }
+    XK_JUDGE_TAIL(xk_virt_known);
+}
+
+#define XK_DOMAIN_MASK_DIRECTMAP(name, to_frames, good)                                                  \
+    XK_DOMAIN(name)                                                                                      \
+    {                                                                                                    \
+        const xenmm_params *const p = &plan->params;                                                     \
+        const uint64_t hole = p->pfn_hole_mask, span = plan->directmap_limit - 1;                        \
+        size_t i = 0;                                                                                    \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL], bad = {0}, in_hole = {0};                                              \
+            XK_EACH v[u] = to_frames(XK_AT(in + i, u));                                                  \
+            XK_EACH bad |= v[u] | (span - v[u]);                                                         \
+            XK_EACH in_hole |= v[u];                                                                     \
+            if (__builtin_expect(XK_ANY((bad & XK_SIGN) | (in_hole & hole), ~(uint64_t)0), 0))           \
+                XK_JUDGE_BLOCK(good);                                                                    \
+        }                                                                                                \
+        XK_JUDGE_TAIL(good);                                                                             \
+    }
+
+XK_DOMAIN_MASK_DIRECTMAP(domain_mask_mfn_in_directmap, XK_SAME, xenmm_mfn_in_directmap)
+XK_DOMAIN_MASK_DIRECTMAP(domain_mask_maddr_in_directmap, XK_TO_FRAMES, xenmm_maddr_in_directmap)
+
+/* Of a slot's frames, those from its start that have their place in the direct map. */
+#define XK_DOMAIN_OFFSET_DIRECTMAP(name, to_frames, good)                                                \
+    XK_DOMAIN(name)                                                                                      \
+    {                                                                                                    \
+        const xenmm_params *const p = &plan->params;                                                     \
+        const uint64_t shift = p->pfn_index_shift, slot_bits = (uint64_t)63 << shift;                    \
+        uint64_t last = 0, start = plan->slot_start[0], span = plan->slot_directmap_frames[0] - 1;       \
+        size_t i = 0;                                                                                    \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL], bad = {0}, differ = {0};                                               \
+            XK_EACH v[u] = to_frames(XK_AT(in + i, u));                                                  \
+            XK_EACH differ |= v[u] ^ last;                                                               \
+            if (__builtin_expect(XK_ANY(differ, slot_bits), 0)) {                                        \
+                XK_TABLE(starts, plan->slot_start);                                                      \
+                XK_TABLE(frames, plan->slot_directmap_frames);                                           \
+                XK_EACH                                                                                  \
+                {                                                                                        \
+                    const XK(vec) slots = (v[u] >> shift) & 63;                                          \
+                    const XK(vec) d = v[u] - XK(lookup)(starts, slots);                                  \
+                    bad |= d | (XK(lookup)(frames, slots) - 1 - d);                                      \
+                }                                                                                        \
+                last = to_frames(in[i]);                                                                 \
+                start = plan->slot_start[XENMM_SLOT(last, shift)];                                       \
+                span = plan->slot_directmap_frames[XENMM_SLOT(last, shift)] - 1;                         \
+            } else {                                                                                     \
+                XK_EACH bad |= (v[u] - start) | (span - (v[u] - start));                                 \
+            }                                                                                            \
+            if (__builtin_expect(XK_ANY(bad, XK_SIGN), 0))                                               \
+                XK_JUDGE_BLOCK(good);                                                                    \
+        }                                                                                                \
+        XK_JUDGE_TAIL(good);                                                                             \
+    }
+
+XK_DOMAIN_OFFSET_DIRECTMAP(domain_offset_mfn_in_directmap, XK_SAME, xenmm_mfn_in_directmap)
+XK_DOMAIN_OFFSET_DIRECTMAP(domain_offset_maddr_in_directmap, XK_TO_FRAMES, xenmm_maddr_in_directmap)
+
+/*
+ * Validity of any frames, one bit a value: bit j of the result is the verdict on in[j]. Exact as long as
+ * max_page <= 2^63; past that, frames past 2^63 are called invalid (xk_mfn_valid() and XK_JUDGE_BLOCK know).
+ */
+#if XK_BYTES == 64
+#define XK_SIGNS(v) ((uint32_t)_mm512_movepi64_mask((__m512i)(v)))
+#define XK_GATHER(words, at) ((XK(vec))_mm512_i64gather_epi64((__m512i)(at), (const void *)(words), 8))
+#elif XK_BYTES == 32
+#define XK_SIGNS(v) ((uint32_t)_mm256_movemask_pd((__m256d)(v)))
+#define XK_GATHER(words, at) ((XK(vec))_mm256_i64gather_epi64((const long long *)(words), (__m256i)(at), 8))
+#elif XK_BYTES == 16
+#define XK_SIGNS(v) ((uint32_t)_mm_movemask_pd((__m128d)(v)))
+#define XK_GATHER(words, at) ((XK(vec)){(words)[(at)[0]], (words)[(at)[1]]})
+#else
+#define XK_SIGNS(v) ((uint32_t)((v) >> 63))
+#define XK_GATHER(words, at) ((words)[at])
+#endif
+#define XK_ALL (XK_BLOCK == 32 ? 0xffffffffu : 0xffffu)
+
+/* The bits of the groups of `pdx`, where `bad` has no sign; `pdx` of bad lanes may be anything. */
+XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK(vec) bad)
+{
+    XK(vec) group = pdx >> XENMM_PDX_GROUP_SHIFT;
+    bad |= (p->pdx_group_count - 1) - group;
+    /* Lanes that are bad read word 0, which always exists. */
+    group &= (bad >> 63) - 1;
+    bad = ~bad & (XK_GATHER(p->pdx_group_valid, group >> 6) << (63 - (group & 63)));
+    return XK_SIGNS(bad);
+}
+
+#define XK_BITS(name, verdict)                                                                           \
+    XK_INLINE uint32_t XK(name)(const xk_plan *plan, const uint64_t *in)                                 \
+    {                                                                                                    \
+        XK_PARAMETERS;                                                                                   \
+        uint32_t bits = 0;                                                                               \
+        XK_EACH                                                                                          \
+        {                                                                                                \
+            const XK(vec) x = XK_AT(in, u);                                                              \
+            bits |= verdict << (u * XK_LANES);                                                           \
+        }                                                                                                \
+        return bits;                                                                                     \
+    }
+
+/* x has a sign, or is not below the limit (limits of 0 are never met). */
+#define XK_PAST(x, limit) ((x) | (((limit)-1) - (x)))
+#define XK_NONZERO(x) ((x) | (0 - (x)))
+
+XK_BITS(bits_mask_mfn, XK(group_bits)(p, XK_M_MFN_TO_PDX(x),
+                                      XK_PAST(x, p->max_page) | XK_NONZERO(x & p->pfn_hole_mask)))
+XK_BITS(bits_pdx, XK(group_bits)(p, x, XK_PAST(x, p->max_pdx)))
+XK_BITS(bits_page, XK(group_bits)(p, XK_FROM_PAGE(x),
+                                  XK_PAST(XK_FROM_PAGE(x), p->max_pdx) | XK_NONZERO((x - frametable) & 31)))
+
+XK_INLINE uint32_t XK(bits_offset_mfn)(const xk_plan *plan, const uint64_t *in)
+{
+    const xenmm_params *const p = &plan->params;
+    const uint64_t shift = p->pfn_index_shift;
+    XK_TABLE(starts, plan->slot_start);
+    XK_TABLE(frames, plan->slot_frames);
+    XK_TABLE(subtract, p->pfn_pdx_lookup);
+    uint32_t bits = 0;
+    XK_EACH
+    {
+        const XK(vec) x = XK_AT(in, u), slots = (x >> shift) & 63;
+        const XK(vec) d = x - XK(lookup)(starts, slots);
+        const XK(vec) bad = XK_PAST(x, p->max_page) | XK_PAST(d, XK(lookup)(frames, slots));
+        bits |= XK(group_bits)(p, x - XK(lookup)(subtract, slots), bad) << (u * XK_LANES);
+    }
+    return bits;
+}
+
+/*
+ * Domains by group: an aligned run of frames (or pdx, or records) with one verdict, found by find_run(), is
+ * remembered, and a block inside it costs an exclusive-or and an or a vector. `far` are the bits in which
+ * no two values of one run differ.
+ */
+#define XK_RUN_LOOP(before, unit, find_run, far, inside, otherwise)                                      \
+    xk_run run = find_run(plan, 0);                                                                      \
+    uint64_t first = 0, outside = ~(run.low << (unit));                                                  \
+    size_t i = 0;                                                                                        \
+    for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                           \
+        XK(vec) v[XK_UNROLL], differ = {0};                                                              \
+        XK_EACH v[u] = before(XK_AT(in + i, u));                                                         \
+        XK_EACH differ |= v[u] ^ first;                                                                  \
+        if (__builtin_expect(XK_ANY(differ, outside), 0)) {                                              \
+            const uint64_t now = before(in[i]);                                                          \
+            differ = v[0] ^ now;                                                                         \
+            XK_EACH differ |= v[u] ^ now;                                                                \
+            if (!XK_ANY(differ, far)) {                                                                  \
+                run = find_run(plan, now >> (unit));                                                     \
+                first = run.first << (unit);                                                             \
+                outside = ~(run.low << (unit));                                                          \
+            }                                                                                            \
+            if (XK_ANY(differ | (first ^ now), outside)) {                                               \
+                otherwise;                                                                               \
+                continue;                                                                                \
+            }                                                                                            \
+        }                                                                                                \
+        inside;                                                                                          \
+    }
+
+#define XK_DOMAIN_BY_RUN(name, before, unit, find_run, far, bits, good)                                  \
+    XK_DOMAIN(name)                                                                                      \
+    {                                                                                                    \
+        XK_PARAMETERS;                                                                                   \
+        XK_RUN_LOOP(before, unit, find_run, far, if (!run.verdict) XK_JUDGE_BLOCK(good),                 \
+                    if (XK(bits)(plan, in + i) != XK_ALL) XK_JUDGE_BLOCK(good))                          \
+        XK_JUDGE_TAIL(good);                                                                             \
+    }
+
+#define XK_FAR ~(uint64_t)0xffff
+XK_DOMAIN_BY_RUN(domain_mask_mfn_valid, XK_SAME, 0, xk_mfn_run, XK_FAR, bits_mask_mfn, xenmm_mfn_valid)
+XK_DOMAIN_BY_RUN(domain_offset_mfn_valid, XK_SAME, 0, xk_mfn_run, XK_FAR, bits_offset_mfn, xenmm_mfn_valid)
+XK_DOMAIN_BY_RUN(domain_pdx, XK_SAME, 0, xk_pdx_run, XK_FAR, bits_pdx, xk_pdx_valid)
+/* In bytes from the frame table's start: the bits inside a record stand outside of every run. */
+#define XK_RECORD(x) ((x) - frametable)
+XK_DOMAIN_BY_RUN(domain_page, XK_RECORD, XENMM_PAGE_INFO_SHIFT, xk_pdx_run, XK_FAR << XENMM_PAGE_INFO_SHIFT,
+                 bits_page, xenmm_page_valid)
+
+/* mfn_valid into bytes. */
+#if XK_BYTES == 64
+#define XK_SPREAD(out, bits) _mm256_storeu_si256((__m256i *)(out), _mm256_maskz_set1_epi8((bits), 1))
+#else
+#define XK_SPREAD(out, bits)                                                                             \
+    do {                                                                                                 \
+        const uint64_t low_bytes = xk_spread((bits)&0xff), high_bytes = xk_spread((bits) >> 8);          \
+        memcpy((out), &low_bytes, 8);                                                                    \
+        memcpy((out) + 8, &high_bytes, 8);                                                               \
+    } while (0)
+#endif
+
+#define XK_VALID_LOOP(name, bits)                                                                        \
+    XK_TARGET static void XK(name)(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n)      \
+    {                                                                                                    \
+        XK_RUN_LOOP(XK_SAME, 0, xk_mfn_run, XK_FAR, memset(out + i, run.verdict, XK_BLOCK),              \
+                    const uint32_t verdicts = XK(bits)(plan, in + i); XK_SPREAD(out + i, verdicts))      \
+        for (; i < n; i++)                                                                               \
+            out[i] = (uint8_t)xenmm_mfn_valid(&plan->params, in[i]);                                     \
+    }
+
+XK_VALID_LOOP(valid_mask, bits_mask_mfn)
+XK_VALID_LOOP(valid_offset, bits_offset_mfn)
+
+static const xk_loops XK(loops) = {
+    {{XK(mask_mfn_to_pdx), XK(mask_pdx_to_mfn), XK(mask_mfn_to_page), XK(mask_page_to_mfn),
+      XK(mask_mfn_to_virt), XK(mask_virt_to_mfn), XK(mask_maddr_to_virt), XK(mask_virt_to_maddr),
+      XK(page_to_virt), XK(virt_to_page), XK(mask_page_to_mfn_to_virt)},
+     {XK(offset_mfn_to_pdx), XK(offset_pdx_to_mfn), XK(offset_mfn_to_page), XK(offset_page_to_mfn),
+      XK(offset_mfn_to_virt), XK(offset_virt_to_mfn), XK(offset_maddr_to_virt), XK(offset_virt_to_maddr),
+      XK(page_to_virt), XK(virt_to_page), XK(offset_page_to_mfn_to_virt)}},
+    {{XK(domain_mask_mfn_valid), XK(domain_pdx), XK(domain_mask_mfn_valid), XK(domain_page),
+      XK(domain_mask_mfn_in_directmap), XK(domain_virt), XK(domain_mask_maddr_in_directmap),
+      XK(domain_virt), XK(domain_page), XK(domain_virt), XK(domain_page)},
+     {XK(domain_offset_mfn_valid), XK(domain_pdx), XK(domain_offset_mfn_valid), XK(domain_page),
+      XK(domain_offset_mfn_in_directmap), XK(domain_virt), XK(domain_offset_maddr_in_directmap),
+      XK(domain_virt), XK(domain_page), XK(domain_virt), XK(domain_page)}},
+    {XK(valid_mask), XK(valid_offset)},
+};
+
+#undef XK_LANES
+#undef XK_UNROLL
+#undef XK_BLOCK
+#undef XK_EACH
+#undef XK_AT
+#undef XK_INLINE
+#undef XK_ANY
+#undef XK_STREAM
+#undef XK_PUT
+#undef XK_PARAMETERS
+#undef XK_FACE
+#undef XK_HEAD
+#undef XK_TAIL
+#undef XK_FORMULA_LOOP
+#undef XK_M_MFN_TO_PDX
+#undef XK_M_PDX_TO_MFN
+#undef XK_M_MFN_TO_PAGE
+#undef XK_M_PAGE_TO_MFN
+#undef XK_M_MADDR_TO_VIRT
+#undef XK_M_VIRT_TO_MADDR
+#undef XK_M_MFN_TO_VIRT
+#undef XK_M_VIRT_TO_MFN
+#undef XK_M_PAGE_TO_MFN_TO_VIRT
+#undef XK_PAGE_TO_VIRT_
+#undef XK_VIRT_TO_PAGE_
+#undef XK_TABLE
+#undef XK_OFFSET_LOOP
+#undef XK_SAME
+#undef XK_TO_BYTES
+#undef XK_TO_FRAMES
+#undef XK_FROM_PAGE
+#undef XK_TO_PAGE
+#undef XK_FROM_VIRT
+#undef XK_TO_VIRT
+#undef XK_COMPRESS
+#undef XK_EXPAND
+#undef XK_OFFSET_LOOP_
+#undef XK_OFFSET_LOOP_2
+#undef XK_REMEMBER
+#undef XK_SIGN
+#undef XK_DOMAIN
+#undef XK_JUDGE_BLOCK
+#undef XK_JUDGE_TAIL
+#undef XK_DOMAIN_MASK_DIRECTMAP
+#undef XK_DOMAIN_OFFSET_DIRECTMAP
+#undef XK_SIGNS
+#undef XK_GATHER
+#undef XK_ALL
+#undef XK_BITS
+#undef XK_PAST
+#undef XK_NONZERO
+#undef XK_RUN_LOOP
+#undef XK_DOMAIN_BY_RUN
+#undef XK_FAR
+#undef XK_RECORD
+#undef XK_SPREAD
+#undef XK_VALID_LOOP
