@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Final
 
 from ..constants import GIB, MIB, PAGE_SHIFT, U64_END
-from ._runs import clipped, total
 from .page_tables import L3_SPAN, PAGE_1G, PAGE_2M, PAGE_4K, LeafMap, PageTables, count_tables, greedy
 from .pdx import Translation
 from .profiles import Profile
@@ -83,16 +82,14 @@ def _l3_below(hotplug_end: int, translation: Translation, size: int) -> int:
 
 def _count(leaves: LeafMap, virt: int, hotplug_l3: int) -> PageTables:
     counted = count_tables(leaves, virt, l3_static=True)
-    with_l2 = leaves.blocks(PAGE_1G, (PAGE_4K, PAGE_2M))
-    large = clipped([(a, b) for a, b, size in leaves.runs if size == PAGE_1G], 0, _STATIC_L2_BYTES)
-    static_l2 = (_STATIC_L2_BYTES - total(large)) // PAGE_1G
-    static_used = total(clipped(with_l2, 0, _STATIC_L2_BYTES // PAGE_1G))
-    l3 = leaves.blocks(L3_SPAN, (PAGE_4K, PAGE_2M, PAGE_1G))
-    l3_tables = total(l3) + hotplug_l3 - total(clipped(l3, 0, hotplug_l3))
+    # A static L2 is there even when it is empty, unless a 1 GiB leaf stands in its place.
+    low = count_tables(leaves.below(_STATIC_L2_BYTES), virt)
+    static_l2 = _STATIC_L2_BYTES // PAGE_1G - low.leaf_1g
+    hotplugged = count_tables(leaves.below(hotplug_l3 * L3_SPAN), virt)
     return replace(
         counted,
-        l3_tables=l3_tables,
-        l2_tables=counted.l2_tables + static_l2 - static_used,
+        l3_tables=counted.l3_tables + hotplug_l3 - hotplugged.l3_tables,
+        l2_tables=counted.l2_tables + static_l2 - low.l2_tables,
         l2_static=static_l2,
         l1_static=1,
     )

@@ -99,8 +99,12 @@ def setup_e820(
     Raises
     ------
     MemoryMapError
-        If no whole page of RAM is left.
+        If the map holds no whole page of RAM. That the clipping leaves none is a result: a machine that this
+        version cannot use.
     """
+    if not any(round_up(start, PAGE_SIZE) < round_down(end, PAGE_SIZE) for start, end in memory_map.ram):
+        what = "holds no whole page of RAM" if memory_map.ram else "holds no RAM"
+        raise MemoryMapError(f"the memory map {what}", file=memory_map.name or None)
     entries, lost = _entries(memory_map)
     if mem:
         entries = _clip(entries, mem, profile.clip_skips, lost, "mem= on the command line")
@@ -116,13 +120,8 @@ def setup_e820(
         # Nothing bounds the tables of such a profile: a debug Xen stops here. What is booted instead is the
         # machine without these entries; they are lost, and a hazard says so.
         lost += (Lost(*run, above + "; the clipping loop left the entry in") for run in survivors)
-        ram = [run for run in ram if run not in set(survivors)]
-    e820 = E820(tuple(ram), tuple(lost), survivors)
-    if not e820.max_page:
-        what = "holds no whole page of RAM" if memory_map.ram else "holds no RAM"
-        after = " after clipping" if lost else ""
-        raise MemoryMapError(f"the memory map {what}{after}", file=memory_map.name or None)
-    return e820
+        ram = [run for run in ram if run[1] <= profile.clip_bytes]
+    return E820(tuple(ram), tuple(lost), survivors)
 
 
 def _entries(memory_map: MemoryMap) -> tuple[list[tuple[int, int, bool]], list[Lost]]:

@@ -42,7 +42,7 @@ def build_frame_table(profile: Profile, groups: Sequence[Run], max_pdx: int, *, 
         for start, end in _byte_runs(groups, max_pdx):
             for run in _sparse_leaves(virt, start, end, page_1g=page_1g):
                 leaves.paint(*run)
-            mapped_end = leaves.runs[-1][1]
+            mapped_end = leaves.runs[-1][1] if leaves.runs else end
             fills += [(start, end - start, 0x00), (end, mapped_end - end, 0xFF)]
         if profile.modern:
             # Room for hot-added memory would be filled here; none of it is known yet at this point of boot.

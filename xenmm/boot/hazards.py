@@ -214,10 +214,9 @@ def _beyond_limits(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
 
 
 def _who_uses_more(plan: HostPlan) -> str:
-    from .host import used_by_profiles
+    from .host import usable_bytes
 
-    used = used_by_profiles(plan.memory_map, plan.options)
-    better = [(size, name) for name, size in used.items() if size > plan.used_ram_bytes]
+    better = [(size, name) for name, size in usable_bytes(plan).items() if size > plan.used_ram_bytes]
     best = max((size for size, _ in better), default=0)
     return ", ".join(name for size, name in better if size == best)
 

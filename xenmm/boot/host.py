@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .._core import HostCore, PdxTranslation
 from ..constants import PAGE_SHIFT, PDX_GROUP_COUNT, U64_END
-from ..errors import ConfigError, MemoryMapError
+from ..errors import ConfigError
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap
 from ._runs import Run, merged, round_down, subtracted, total
 from .command_line import MemoryOptions, foreign_notes, parse_xen
@@ -29,7 +29,7 @@ from .page_tables import PAGE_2M
 from .pdx import Compression, Translation, choose, no_compression
 from .profiles import PROFILES, Profile, get_profile
 from .tables import Table
-from .walk import Call, Walk, walk_ram
+from .walk import Call, Chooser, Walk, usable_below_limits, walk_ram
 
 #: One CPU's stack, guards included (Xen: STACK_ORDER 3).
 STACK_BYTES: Final = 8 << PAGE_SHIFT
@@ -142,16 +142,25 @@ def counted_regions(memory_map: MemoryMap, asked: MemoryOptions, hotplug: bool |
 
 
 def _walk(e820: E820, profile: Profile, asked: MemoryOptions, regions: Sequence[Run] | None) -> Walk:
+    chooser = _chooser(e820, profile, asked, regions)
+    return walk_ram(e820.ram, profile, e820.max_page, identity(), chooser)
+
+
+def identity() -> Translation:
+    """How frames translate before anything is squeezed: not at all."""
+    return PdxTranslation(no_compression("none", "before the walk").parameters())
+
+
+def _chooser(e820: E820, profile: Profile, asked: MemoryOptions, regions: Sequence[Run] | None) -> Chooser:
     def chooser(base: int) -> tuple[Compression, Translation]:
-        if not asked.compress:
-            chosen = no_compression(profile.compression, "switched off on the command line", base)
-        else:
+        if asked.compress:
             checks = profile.checks_regions
             chosen = choose(profile.compression, base, regions, e820.ram, checks_regions=checks)
+        else:
+            chosen = no_compression(profile.compression, "switched off on the command line", base)
         return chosen, PdxTranslation(chosen.parameters())
 
-    identity = PdxTranslation(no_compression("none", "before the walk").parameters())
-    return walk_ram(e820.ram, profile, e820.max_page, identity, chooser)
+    return chooser
 
 
 def _write_layout(slots: BootSlots, profile: Profile, options: BootOptions) -> None:
@@ -185,7 +194,7 @@ def _tested_groups(profile: Profile, walk: Walk) -> tuple[Run, ...]:
     # A dense frame table has every group, and mfn_valid tests none.
     if profile.sparse_frame_table:
         return walk.groups_valid()
-    return ((0, -(-walk.max_pdx // PDX_GROUP_COUNT)),)
+    return ((0, max(1, -(-walk.max_pdx // PDX_GROUP_COUNT))),)
 
 
 def _bitmap(groups: Sequence[Run]) -> bytes:
@@ -254,25 +263,24 @@ def _build(
     return replace(plan, hazards=find_hazards(plan, walk))
 
 
-def used_by_profiles(memory_map: MemoryMap, options: BootOptions) -> dict[str, int]:
-    """Bytes of RAM that each profile could use on a map, by name; profiles that cannot boot it are left out.
+def usable_bytes(plan: HostPlan) -> dict[str, int]:
+    """Bytes of RAM that each modern profile could use on a plan's map, by the profile's name.
 
-    Profiles that differ in nothing that decides this are told once, by the first of them.
+    Only modern ones, since every limit of theirs is at least as wide. Quicker than to boot them: a valid
+    compression keeps the order of frames, so that what lies below max_page is used.
     """
     out: dict[str, int] = {}
-    seen = set()
+    e820 = plan.e820
     for name, profile in PROFILES.items():
-        key = (profile.compression, profile.clip_bytes, profile.clip_skips, profile.pdx_limit, profile.modern)
-        if key in seen and not profile.checks_regions:
+        if not profile.modern:
             continue
-        seen.add(key)
-        asked = memory_options(memory_map, profile, options.command_line)
-        try:
-            e820 = setup_e820(memory_map, profile, mem=asked.mem, availmem=asked.availmem)
-        except MemoryMapError:
-            continue
-        walk = _walk(e820, profile, asked, counted_regions(memory_map, asked, options.hotplug))
-        out[name] = total(walk.used)
+        asked = memory_options(plan.memory_map, profile, plan.options.command_line)
+        if not out and not plan.profile.modern:
+            e820 = setup_e820(plan.memory_map, profile, mem=asked.mem, availmem=asked.availmem)
+        regions = counted_regions(plan.memory_map, asked, plan.options.hotplug)
+        out[name] = usable_below_limits(
+            e820.ram, profile, e820.max_page, _chooser(e820, profile, asked, regions)
+        )
     return out
 
 

@@ -127,7 +127,7 @@ def build_compat_m2p(profile: Profile, mfn_groups: Sequence[Run], max_page: int)
         0,
         table.chunks,
         (),
-        PageTables(leaf_2m=leaves.leaf_count(PAGE_2M), l3_tables=1, l2_tables=1, l3_static=1),
+        PageTables(leaf_2m=table.page_tables.leaf_2m, l3_tables=1, l2_tables=1, l3_static=1),
     )
     return table, copy
 
@@ -153,8 +153,7 @@ def _copy_tables(table: PageTables, leaves: LeafMap, size: int, *, page_1g: bool
     gibs = -(-size // PAGE_1G)
     if page_1g:
         whole = size // PAGE_1G
-        mapped_2m = leaves.blocks(PAGE_1G, (PAGE_2M,))
-        level_2 = sum(b - a for a, b in clipped(mapped_2m, 0, whole)) + gibs - whole
+        level_2 = count_tables(leaves.below(whole * PAGE_1G), 0).l2_tables + gibs - whole
     else:
         level_2 = gibs
     return PageTables(

@@ -8,11 +8,11 @@ small leaf inside a large one splits it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..constants import L2_PAGETABLE_SHIFT, L3_PAGETABLE_SHIFT, L4_PAGETABLE_SHIFT, PAGE_SHIFT, PAGE_SIZE
-from ._runs import Run, round_down, round_up
+from ._runs import round_down, round_up
 
 PAGE_4K = PAGE_SIZE
 PAGE_2M = 1 << L2_PAGETABLE_SHIFT
@@ -127,23 +127,9 @@ class LeafMap:
         """Bytes that the leaves map."""
         return sum(end - start for start, end, _ in self.runs)
 
-    def leaf_count(self, size: int) -> int:
-        """How many leaves of that size there are."""
-        return sum((end - start) // size for start, end, s in self.runs if s == size)
-
-    def blocks(self, span: int, sizes: Iterable[int], base: int = 0) -> list[Run]:
-        """The aligned blocks of ``span`` bytes that hold a leaf of one of the sizes, as runs of numbers."""
-        wanted = set(sizes)
-        out: list[Run] = []
-        for start, end, size in self.runs:
-            if size not in wanted:
-                continue
-            a, b = (base + start) // span, -(-(base + end) // span)
-            if out and a <= out[-1][1]:
-                out[-1] = (out[-1][0], max(b, out[-1][1]))
-            else:
-                out.append((a, b))
-        return out
+    def below(self, end: int) -> LeafMap:
+        """The leaves that start below a boundary that no leaf crosses."""
+        return LeafMap([(a, min(b, end), size) for a, b, size in self.runs if a < end])
 
 
 def _start_of(run: Leaves) -> int:
@@ -175,13 +161,32 @@ def _remainder(run: Leaves, start: int, end: int, size: int) -> Iterator[Leaves]
 
 def count_tables(leaves: LeafMap, virt_start: int, *, l3_static: bool = False) -> PageTables:
     """Count leaves and the page-table pages that hold them; ``l3_static``: Xen's image brings the L3."""
-    l3 = sum(b - a for a, b in leaves.blocks(L3_SPAN, (PAGE_4K, PAGE_2M, PAGE_1G), virt_start))
+    leaf = {PAGE_4K: 0, PAGE_2M: 0, PAGE_1G: 0}
+    # Runs ascend, so that a table shared with the run before is the last one counted.
+    l1 = l2 = l3 = 0
+    l1_end = l2_end = l3_end = -1
+    for start, end, size in leaves.runs:
+        leaf[size] += (end - start) // size
+        a, b = virt_start + start, virt_start + end
+        first, last = a // L3_SPAN, -(-b // L3_SPAN)
+        l3 += last - (first if first > l3_end else l3_end)
+        l3_end = last
+        if size == PAGE_1G:
+            continue
+        first, last = a // PAGE_1G, -(-b // PAGE_1G)
+        l2 += last - (first if first > l2_end else l2_end)
+        l2_end = last
+        if size == PAGE_2M:
+            continue
+        first, last = a // PAGE_2M, -(-b // PAGE_2M)
+        l1 += last - (first if first > l1_end else l1_end)
+        l1_end = last
     return PageTables(
-        leaf_1g=leaves.leaf_count(PAGE_1G),
-        leaf_2m=leaves.leaf_count(PAGE_2M),
-        leaf_4k=leaves.leaf_count(PAGE_4K),
+        leaf_1g=leaf[PAGE_1G],
+        leaf_2m=leaf[PAGE_2M],
+        leaf_4k=leaf[PAGE_4K],
         l3_tables=max(l3, 1) if l3_static else l3,
-        l2_tables=sum(b - a for a, b in leaves.blocks(PAGE_1G, (PAGE_4K, PAGE_2M), virt_start)),
-        l1_tables=sum(b - a for a, b in leaves.blocks(PAGE_2M, (PAGE_4K,), virt_start)),
+        l2_tables=l2,
+        l1_tables=l1,
         l3_static=int(l3_static),
     )

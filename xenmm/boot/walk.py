@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_COUNT
-from ._runs import Run, merged, round_down, round_up
+from ._runs import Run, clipped, merged, round_down, round_up, total
 from .e820 import FIRST_RAM, Lost
 from .page_tables import PAGE_2M
 from .pdx import Compression, Translation, no_compression
@@ -66,7 +66,7 @@ def walk_ram(
     profile : Profile
         Whose limits and flow.
     max_page : int
-        One past the last frame of the e820, in frames; above 0.
+        One past the last frame of the e820, in frames.
     identity : Translation
         How frames translate before the compression is known.
     choose : callable
@@ -93,8 +93,22 @@ def walk_ram(
     return state
 
 
+def usable_below_limits(ram: Sequence[Run], profile: Profile, max_page: int, choose: Chooser) -> int:
+    """Bytes of RAM that a modern profile uses: whole pages from 1 MiB up to its max_page."""
+    base = next((start for start, _ in ram if round_up(start, PAGE_SIZE) >= FOUR_GIB), None)
+    if base is not None and max_page:
+        _, translation = choose(round_up(base, PAGE_SIZE))
+        max_pdx = min(translation.mfn_to_pdx(max_page - 1) + 1, profile.pdx_limit or max_page)
+        max_page = translation.pdx_to_mfn(max_pdx - 1) + 1
+    whole = ((round_up(start, PAGE_SIZE), round_down(end, PAGE_SIZE)) for start, end in ram)
+    return total(clipped((r for r in whole if r[0] < r[1]), FIRST_RAM, max_page << PAGE_SHIFT))
+
+
 def _set_limits(state: Walk, profile: Profile, top: int) -> None:
     # Xen: setup_max_pdx. The frame table, the direct map and the list links bound max_pdx, not max_page.
+    if not top:
+        state.max_pdx = state.max_page = 0
+        return
     max_pdx = state.translation.mfn_to_pdx(top - 1) + 1
     if profile.pdx_limit is not None:
         max_pdx = min(max_pdx, profile.pdx_limit)
