@@ -39,7 +39,7 @@ check-dist: dist
 	$(BIN)/python tests/support/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c
+	rm -rf $(VENV) build dist *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
 
 help:
 	@sed -n 's/^# make /make /p' Makefile

@@ -36,5 +36,5 @@ def extension(name):
     )
 
 
-NAMES = [n for n in ("_core", "_timing", "_machine") if os.path.exists(f"xenmm/{n}.pyx")]
+NAMES = [n for n in ("_core", "_timing", "_machine", "_embed") if os.path.exists(f"xenmm/{n}.pyx")]
 setup(ext_modules=cythonize([extension(n) for n in NAMES], compiler_directives=DIRECTIVES))
