@@ -9,6 +9,7 @@ import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Final
 
 from .._core import HostCore, PdxTranslation
@@ -453,6 +454,16 @@ class Host(HostCore):
         )
         virtual = {t.name: t.size for t in plan.tables}
         return Overhead(plan.profile.name, self.ram_bytes, plan.used_ram_bytes, costs, virtual)
+
+    def export(self, form: str, *, prefix: str = "machine") -> str:
+        """The conversions as a text for another program: :func:`xenmm.embed.export`.
+
+        Examples
+        --------
+        >>> header = host.export("c", prefix="server")  # doctest: +SKIP
+        """
+        # The exporters stand above boot, and are looked up by name so that boot does not depend on them.
+        return str(import_module("xenmm.embed").export(self, form, prefix=prefix))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values, versioned: ``schema`` is ``xenmm-host/1``."""

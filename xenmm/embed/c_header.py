@@ -145,8 +145,9 @@ def c_header(host: HostCore, *, prefix: str = "machine") -> str:
 
 
 def _generic(names: dict[str, str]) -> str:
-    # The generic text between its #includes and its last line, with every name moved under the prefix.
-    text = _GENERIC.read_text()
+    # The generic text between its #includes and its last line, with every name moved under the prefix. A
+    # frozen struct comes from no capsule.
+    text = re.sub(r"/\*.*\*/\n#define XENMM_CAPSULE_NAME .*\n", "", _GENERIC.read_text())
     body = text.partition("#include <stdint.h>\n")[2].rpartition("#endif")[0].strip("\n") + "\n\n"
     return body.replace("xenmm_", f"{names['i']}_").replace("XENMM_", f"{names['I']}_")
 

@@ -1,8 +1,8 @@
 """Conversions as numba functions with one machine's parameters as closure constants.
 
 numba freezes what a function closes over, so that the compiled code holds the constants. For the same reason
-it cannot keep such functions on disk: ``cache=True`` looks at the source line alone, and two machines share the
-line. Each process compiles them again, at the first call of each.
+it cannot keep such functions on disk: ``cache=True`` would have to tell two machines' functions apart, which
+share one source line. Each process compiles them again, at the first call of each.
 """
 
 from __future__ import annotations

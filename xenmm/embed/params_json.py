@@ -1,8 +1,8 @@
 """The frozen struct as JSON, from which a simulator fills ``xenmm_params`` of the generic header at run time.
 
-One flat object. Every field of the struct stands under its own name, in the struct's order. Numbers are hexadecimal
-strings, for many JSON readers round integers above 2^53; tables are arrays of 64 of them, and
-``pdx_group_valid`` is the array of its 64-bit words.
+One flat object. Every field of the struct stands under its own name, in the struct's order. Numbers are
+hexadecimal strings, for many JSON readers round integers above 2^53; tables are arrays of 64 of them, and
+``pdx_group_valid`` is the array of its 64-bit words. Each value stands on a line of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Unicorn 2 engine whose hypervisor addresses are a booted host's: direct map, frame table, Xen image.
 
-The engine's own page walk is replaced (``UC_TLB_VIRTUAL``): whenever its TLB lacks a page, it asks a hook, and
-the hook answers with the host's arithmetic. So guest code that uses direct-map addresses loads and stores
+The engine's own page walk is replaced (``UC_TLB_VIRTUAL``): whenever its TLB lacks a page, it asks a hook,
+and the hook answers with the host's arithmetic. So guest code that uses direct-map addresses loads and stores
 the right machine memory across every hole, without page tables in the guest.
 """
 
@@ -68,8 +68,8 @@ def attach(
     the image, when the host was told where that is; addresses below 2^47 stay as they are, for code, stack
     and data of one's own. Everything else faults, which ends ``emu_start`` with an error.
 
-    Machine memory is the engine's: map what the guest will touch with ``uc.mem_map(maddr, size)``. The frame table's memory
-    is mapped here, for which frames Xen took for it is not modelled.
+    Machine memory is the engine's: map what the guest will touch with ``uc.mem_map(maddr, size)``. The frame
+    table's memory is mapped here, for which frames Xen took for it is not modelled.
 
     Parameters
     ----------
