@@ -30,5 +30,5 @@ def pages_of(mfns, pages):
 mfns = np.arange(0, 1026 * GIB >> 12, 64, dtype=np.uint64)
 pages = np.empty_like(mfns)
 valid = pages_of(mfns, pages)
-assert int(pages.max()) == host.mfn_to_page(int(mfns[-1]))
+assert valid == np.count_nonzero(host.mfn_valid(mfns))
 print(f"{valid} of {mfns.size} sampled frames are memory; the last record is at {int(pages.max()):#x}")
