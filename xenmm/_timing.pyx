@@ -343,6 +343,7 @@ cdef class EngineCore:
                 try:
                     if <size_t> (s.len // s.itemsize) != n:
                         raise ConfigError(f"sizes: {s.len // s.itemsize} sizes for {n} addresses")
+                    _check_sizes(<const uint8_t *> s.buf, <int> s.itemsize, first, last)
                     return self._sized(
                         virt, kind, <const uint8_t *> s.buf, <int> s.itemsize, straddle == "once",
                         first, last)
@@ -364,7 +365,7 @@ cdef class EngineCore:
             for i in range(first, last + 1):
                 if i < last:
                     size = sizes[i] if width == 1 else (<const unsigned short *> sizes)[i]
-                    if (virt[i] & (line - 1)) + size <= line or size == 0:
+                    if (virt[i] & (line - 1)) + size <= line:
                         continue
                 if begin < i:
                     done = self.state.functions.run(
@@ -440,6 +441,13 @@ cdef _check_kinds(const uint8_t *kinds, size_t first, size_t last):
         for i in range(first, last):
             if kinds[i] > 2:
                 raise ConfigError(f"kinds[{i}]: {kinds[i]} is not 0 (read), 1 (write) or 2 (execute)")
+
+
+cdef _check_sizes(const uint8_t *sizes, int width, size_t first, size_t last):
+    cdef size_t i
+    for i in range(first, last):
+        if (sizes[i] if width == 1 else (<const unsigned short *> sizes)[i]) == 0:
+            raise ConfigError(f"sizes[{i}]: an access of 0 bytes touches nothing")
 
 
 cdef _acquire(obj, Py_buffer *view, str name, bytes formats, int itemsize):

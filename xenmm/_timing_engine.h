@@ -125,10 +125,10 @@ static inline unsigned XT_FIRST_BIT(uint64_t x) { unsigned n = 0; while (!(x & 1
 
 #ifdef XT_X86
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,bmi,bmi2")
+#pragma GCC target("avx2,bmi,bmi2,popcnt")
 #endif
 #define XT_NAME(x) x##_v3
 #define XT_ISA 3
@@ -137,11 +137,11 @@ static inline unsigned XT_FIRST_BIT(uint64_t x) { unsigned n = 0; while (!(x & 1
 #undef XT_ISA
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,avx512f,avx512vl,avx512dq"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512vl,avx512dq"))), apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx2,bmi,bmi2,avx512f,avx512vl,avx512dq")
+#pragma GCC target("avx2,bmi,bmi2,popcnt,avx512f,avx512vl,avx512dq")
 #endif
 #define XT_NAME(x) x##_v4
 #define XT_ISA 4
@@ -170,7 +170,8 @@ static inline int xt_functions_count(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("bmi2"))
         return 3;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         return 2;
 #endif
     return 1;
@@ -212,13 +213,13 @@ static inline int xt_table_init(xt_table *t, uint64_t sets, uint32_t assoc, unsi
 static inline int xt_buffers_init(xt_engine *h)
 {
     size_t reads = (size_t)XT_BLOCK * (1 + XT_TOP_LEVEL), stream = reads * (2 + XT_MAX_LEVELS);
-    h->virt = xt_alloc(XT_BLOCK * sizeof *h->virt);
+    h->virt = xt_alloc((XT_BLOCK + 8) * sizeof *h->virt);
     h->maddr = xt_alloc(XT_BLOCK * sizeof *h->maddr);
     h->keys = xt_alloc(2 * XT_BLOCK * sizeof *h->keys);
     h->stream = xt_alloc(stream * sizeof *h->stream);
     h->other = xt_alloc(stream * sizeof *h->other);
     h->index = xt_alloc(reads * sizeof *h->index);
-    h->origin = xt_alloc((XT_BLOCK + 1) * sizeof *h->origin);
+    h->origin = xt_alloc((XT_BLOCK + 8) * sizeof *h->origin);
     h->position = xt_alloc(reads * sizeof *h->position);
     h->position2 = xt_alloc(reads * sizeof *h->position2);
     h->kind = xt_alloc(XT_BLOCK);

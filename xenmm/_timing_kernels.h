@@ -94,6 +94,62 @@ XT_INLINE unsigned XT_NAME(touch)(uint64_t *set, unsigned lanes, unsigned assoc,
 #endif
 }
 
+/* The same for a set of any length, one vector after another until the key is found. */
+XT_INLINE unsigned XT_NAME(touch_long)(uint64_t *set, unsigned assoc, uint64_t key, uint64_t dirty, uint64_t *victim)
+{
+#if XT_ISA >= 3
+    if (assoc <= 4)
+        return XT_NAME(touch)(set, 4, assoc, (UINT64_C(1) << assoc) - 1, key, dirty, 1, victim);
+    uint64_t was = 0;
+    unsigned at = 0;
+    *victim = set[assoc - 1];
+#if XT_ISA == 4
+    __m512i wanted = _mm512_set1_epi64((long long)key), previous = _mm512_set1_epi64((long long)(key | dirty));
+    for (; at < assoc; at += 8) {
+        __m512i s = _mm512_load_si512(set + at), shifted = _mm512_alignr_epi64(s, previous, 7);
+        unsigned match = _mm512_cmpeq_epi64_mask(_mm512_and_si512(s, _mm512_set1_epi64((long long)~XT_DIRTY)), wanted);
+        unsigned moved = (match ^ (match - 1)) & 255;
+        if (match || at + 8 > assoc) {
+            if (match)
+                was = set[at + XT_FIRST_BIT(match)] & XT_DIRTY;
+            else
+                moved = (1u << (assoc - at)) - 1;
+            _mm512_store_si512(set + at, _mm512_mask_mov_epi64(s, (__mmask8)moved, shifted));
+            set[0] |= was;
+            return match != 0;
+        }
+        _mm512_store_si512(set + at, shifted);
+        previous = s;
+    }
+#else
+    static const uint64_t lanes_up_to[5][4] __attribute__((aligned(32))) = {
+        {0}, {~UINT64_C(0)}, {~UINT64_C(0), ~UINT64_C(0)}, {~UINT64_C(0), ~UINT64_C(0), ~UINT64_C(0)},
+        {~UINT64_C(0), ~UINT64_C(0), ~UINT64_C(0), ~UINT64_C(0)}};
+    __m256i wanted = _mm256_set1_epi64x((long long)key), previous = _mm256_set1_epi64x((long long)(key | dirty));
+    for (; at < assoc; at += 4) {
+        __m256i s = _mm256_load_si256((const __m256i *)(set + at));
+        __m256i shifted = _mm256_alignr_epi8(s, _mm256_permute2x128_si256(previous, s, 0x21), 8);
+        __m256i tags = _mm256_and_si256(s, _mm256_set1_epi64x((long long)~XT_DIRTY));
+        unsigned match = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(tags, wanted)));
+        if (match || at + 4 > assoc) {
+            unsigned moved = match ? XT_FIRST_BIT(match) + 1 : assoc - at;
+            if (match)
+                was = set[at + moved - 1] & XT_DIRTY;
+            __m256i chosen = _mm256_load_si256((const __m256i *)lanes_up_to[moved]);
+            _mm256_store_si256((__m256i *)(set + at), _mm256_blendv_epi8(s, shifted, chosen));
+            set[0] |= was;
+            return match != 0;
+        }
+        _mm256_store_si256((__m256i *)(set + at), shifted);
+        previous = s;
+    }
+#endif
+    return 0;
+#else
+    return XT_NAME(touch)(set, assoc, assoc, 0, key, dirty, 1, victim);
+#endif
+}
+
 XT_INLINE uint64_t *XT_NAME(set_of)(const xt_table *t, uint64_t key)
 {
     uint64_t index = t->power_of_two ? key & t->set_mask : key % t->sets;
@@ -169,8 +225,8 @@ XT_INLINE unsigned XT_NAME(random_way)(xt_table *t)
 }
 
 /*
- * Look `key` up in the set of `index` and fill it on a miss. Returns whether it hit; `*way` is where the key is now,
- * `*victim` the tag that left (XT_INVALID: none).
+ * Look `key` up in the set of `index` and fill it on a miss. Returns whether it hit; `*way` is where the key is now.
+ * After a miss, `*victim` is the tag that left (XT_INVALID: none).
  */
 static XT_COLD unsigned XT_NAME(use)(xt_table *t, uint64_t index, uint64_t key, uint64_t dirty, unsigned *way,
                                      uint64_t *victim)
@@ -183,21 +239,20 @@ static XT_COLD unsigned XT_NAME(use)(xt_table *t, uint64_t index, uint64_t key, 
         *way = 0;
         return 1;
     }
+    if (t->policy == XT_LRU) {
+        *way = 0;
+        return XT_NAME(touch_long)(set, t->assoc, key, dirty, victim);
+    }
     w = XT_NAME(find)(t, set, key);
     unsigned hit = w < t->assoc;
-    if (t->policy <= XT_FIFO) {
-        if (hit && t->policy == XT_FIFO) {
-            set[w] |= dirty;
-            *way = w;
-            return 1;
+    if (t->policy == XT_FIFO) {
+        if (!hit) {
+            *victim = set[t->assoc - 1];
+            XT_NAME(move_to_front)(set, t->assoc - 1, key);
+            w = 0;
         }
-        uint64_t tag = key | dirty;
-        if (hit)
-            tag |= set[w];
-        else
-            *victim = set[w = t->assoc - 1];
-        XT_NAME(move_to_front)(set, w, tag);
-        *way = 0;
+        set[w] |= dirty;
+        *way = w;
         return hit;
     }
     if (!hit) {
@@ -265,7 +320,8 @@ static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty
     uint64_t victim, line = maddr >> t->line_shift;
     unsigned hit = XT_NAME(use)(t, line, line, dirty, &way, &victim);
     *(hit ? &t->hits[kind] : &t->misses[kind]) += 1;
-    XT_NAME(evict)(h, t, victim);
+    if (!hit)
+        XT_NAME(evict)(h, t, victim);
 }
 
 /*
@@ -519,7 +575,24 @@ XT_INLINE size_t XT_NAME(lines)(xt_engine *h, const uint64_t *virt, const uint8_
     /* No line has this number: line_shift is at least 4. */
     uint64_t previous = h->memo.valid ? h->memo.line : UINT64_MAX;
     if (!kinds) {
-        for (size_t i = 0; i < n; i++) {
+        size_t i = 0;
+#if XT_ISA == 4
+        /* The last lane of `before` is the line before; storing whole vectors may write past m, into the slack. */
+        __m512i before = _mm512_set1_epi64((long long)previous);
+        __m256i number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        for (; i + 8 <= n; i += 8) {
+            __m512i a = _mm512_loadu_si512(virt + i), line = _mm512_srl_epi64(a, _mm_cvtsi32_si128((int)shift));
+            __mmask8 fresh = _mm512_cmpneq_epi64_mask(line, _mm512_alignr_epi64(line, before, 7));
+            _mm512_storeu_si512(h->virt + m, _mm512_maskz_compress_epi64(fresh, a));
+            _mm256_storeu_si256((__m256i *)(h->origin + m), _mm256_maskz_compress_epi32(fresh, number));
+            m += (size_t)_mm_popcnt_u32(fresh);
+            number = _mm256_add_epi32(number, _mm256_set1_epi32(8));
+            before = line;
+        }
+        if (i)
+            previous = virt[i - 1] >> shift;
+#endif
+        for (; i < n; i++) {
             uint64_t line = virt[i] >> shift;
             h->virt[m] = virt[i];
             h->origin[m] = (uint32_t)i;
@@ -570,6 +643,15 @@ static size_t XT_NAME(tlb_level_any)(xt_table *t, const uint64_t *keys, const ui
     if (t->policy == XT_LRU && t->lanes == 16)
         return XT_NAME(tlb_level)(t, 16, keys, position, n, out, out_position);
     size_t m = 0;
+    if (t->policy == XT_LRU) {
+        for (size_t i = 0; i < n; i++) {
+            uint64_t key = keys[i], victim;
+            out[m] = key;
+            out_position[m] = position[i];
+            m += !XT_NAME(touch_long)(XT_NAME(set_of)(t, key >> 2), t->assoc, key, 0, &victim);
+        }
+        return m;
+    }
     for (size_t i = 0; i < n; i++) {
         uint64_t victim;
         unsigned way, hit = XT_NAME(use)(t, keys[i] >> 2, keys[i], 0, &way, &victim);
