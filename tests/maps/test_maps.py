@@ -41,11 +41,16 @@ def test_the_default_map_has_nodes_and_a_hole_larger_than_its_memory() -> None:
         ("candidate-13x576m-8g", 13, 576 * MIB, 8 * GIB),
         ("candidate-5x64g-1t", 5, 64 * GIB, 1024 * GIB),
         ("candidate-4x4g-64g", 4, 4 * GIB, 64 * GIB),
+        ("candidate-8x256m-4g", 8, 256 * MIB, 4 * GIB),
     ],
 )
 def test_a_candidate_is_the_layout_in_its_name(name: str, count: int, size: int, step: int) -> None:
     memory_map = read(name)
-    assert memory_map.ram == tuple((i * step, i * step + size) for i in range(count))
+    banks = [(i * step, i * step + size) for i in range(1, count)]
+    # Node 0 leaves the addresses from 2 to 4 GiB to devices, as PCs do.
+    low = [(0, size)] if size <= 2 * GIB else [(0, 2 * GIB), (4 * GIB, 2 * GIB + size)]
+    assert list(memory_map.ram) == low + banks
+    assert memory_map.ram_bytes == count * size
     assert [(r.start, r.end) for r in memory_map.srat or ()] == list(memory_map.ram)
     assert any("candidate" in note.text for note in memory_map.notes)
 

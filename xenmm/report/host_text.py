@@ -17,8 +17,9 @@ from .text import compression_text
 _TABLES: Final = (
     ("frame table", "frame_table"),
     ("M2P", "m2p"),
-    ("M2P, read-only copy", "ro_m2p"),
+    ("read-only M2P", "ro_m2p"),
     ("compat M2P", "compat_m2p"),
+    ("read-only compat", "ro_compat_m2p"),
     ("direct map", "direct_map"),
 )
 
@@ -33,60 +34,72 @@ def render_host(host: Host, given: Input, width: int = 80) -> str:
         *wrap(f"profile {host.profile.name}; {options}", width, "  ", "    "),
         *wrap(f"compression: {compression_text(host)}", width, "  ", "    "),
     ]
-    sections = (title, _params(host, width), _tables(host), _lost(host, width), _hazards(host, width))
+    sections = (
+        title,
+        _params(host, width),
+        _regions(host),
+        _tables(host, width),
+        _lost(host, width),
+        _hazards(host, width),
+    )
     return "\n\n".join("\n".join(s) for s in sections if s) + "\n"
 
 
 def _params(host: Host, width: int) -> list[str]:
-    rows = [(p.name, _value(host.params[p.name]), p.unit, p.rule) for p in PARAMETERS]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = heading("Boot parameters, frozen")
-    for name, value, unit, rule in rows:
-        left = f"  {name:<{widths[0]}}  {value:<{widths[1]}}"
-        lines += wrap(f"{unit}; {rule}", width, left + "  ", " " * (widths[0] + 6))
+    rows = [(p.name, _value(host.params[p.name]), f"{p.unit}; {p.rule}") for p in PARAMETERS]
+    names, values = (max(len(row[i]) for row in rows) for i in range(2))
+    lines = heading("Boot parameters, frozen: value, unit, rule")
+    for name, value, text in rows:
+        left = f"  {name:<{names}}  {value:<{values}}  "
+        lines += wrap(text, width, left, " " * len(left))
     return lines
 
 
 def _value(value: Any) -> str:
     if isinstance(value, int):
         return hex(value)
-    if isinstance(value, bytes | bytearray):
-        return (
-            f"{plural(len(value), 'byte')}, {plural(int.from_bytes(value, 'little').bit_count(), 'bit')} set"
-        )
-    if isinstance(value, tuple | list):
-        used = len(set(value) - {0, (1 << 64) - 1})
-        return f"{plural(used, 'value')} in {plural(len(value), 'slot')}" if value else "empty"
+    if isinstance(value, bytes):
+        return f"{int.from_bytes(value, 'little').bit_count():,} of {8 * len(value):,} bits"
+    if isinstance(value, tuple):
+        return f"all {value[0]:#x}" if len(set(value)) == 1 else f"{len(value)} values, below"
     return str(value)
 
 
-def _tables(host: Host) -> list[str]:
+def _regions(host: Host) -> list[str]:
+    c = host.compression
+    if not c.regions:
+        return []
+    rows = [("region", "mfn", "pdx", "slot", "mfn - pdx")]
+    for i, region in enumerate(c.regions):
+        mfn, pdx = region.base_pfn, i * c.pdx_region_size
+        there, here = (span(at, at + c.pdx_region_size) for at in (mfn, pdx))
+        rows.append((str(i), there, here, str(region.pfn_idx), f"{mfn - pdx:#x}"))
+    return [*heading("Regions of the offset compression, in frames"), *table(rows, indent="  ")]
+
+
+def _tables(host: Host, width: int) -> list[str]:
+    # The virtual addresses stand among the parameters too: they are repeated where there is room.
+    wide = width >= 100
+    rows = [_row(wide, "", "virt", "spans", "backed", "of RAM", "1 GiB", "2 MiB", "4 KiB", "PT pages")]
     ram = host.memory_map.ram_bytes
-    rows = [("", "virt", "spans", "backed", "of RAM", "1G", "2M", "4K", "PT pages")]
     for name, attribute in _TABLES:
         t = getattr(host, attribute)
         if t is None:
             continue
         p = t.page_tables
-        rows.append(
-            (
-                name,
-                hex(t.virt_start),
-                size(t.size),
-                size(t.backed_bytes),
-                percent(100 * t.backed_bytes / ram if ram else 0.0),
-                str(p.leaf_1g),
-                str(p.leaf_2m),
-                str(p.leaf_4k),
-                str(t.pt_allocated),
-            )
-        )
+        leaves = (f"{n:,}" for n in (p.leaf_1g, p.leaf_2m, p.leaf_4k, t.pt_allocated))
+        backed = (size(t.backed_bytes), percent(100 * t.backed_bytes / ram)) if t.backed_bytes else ("-", "-")
+        rows.append(_row(wide, name, hex(t.virt_start), size(t.size), *backed, *leaves))
     total = host.page_table_bytes
     return [
-        *heading("Tables, their leaves by page size, and the page-table pages they take"),
+        *heading("Tables, the pages that map them, and page-table pages"),
         *table(rows, indent="  "),
         f"  page tables in all: {size(total)} ({plural(total // PAGE_SIZE, 'page')})",
     ]
+
+
+def _row(wide: bool, name: str, virt: str, *rest: str) -> tuple[str, ...]:
+    return (name, virt, *rest) if wide else (name, *rest)
 
 
 def _lost(host: Host, width: int) -> list[str]:
@@ -114,7 +127,9 @@ def render_forms(host: Host, found: Sequence[Forms], width: int = 80) -> str:
 
 
 def _forms(host: Host, found: Forms, width: int) -> list[str]:
-    lines = [f"{found.kind}:{found.given:#x} under {host.profile.name} ({host.compression.kind})"]
+    lines = [
+        f"{found.kind}:{found.given:#x} under {host.profile.name} (compression: {host.compression.kind})"
+    ]
     digits = max(len(hex(f.value)) for f in found.forms)
     for form in found.forms:
         left = f"  {form.name:<5}  {form.value:<#{digits}x}  "

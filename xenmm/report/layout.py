@@ -20,7 +20,10 @@ def size(count: int) -> str:
     if count % scale == 0:
         return f"{count // scale:,} {_UNITS[unit]}" if count != 1 else "1 byte"
     value = count / scale
-    return f"{value:,.{3 if value < 10 else 2 if value < 100 else 1}f} {_UNITS[unit]}"
+    if value >= 1023.5 and unit < len(_UNITS) - 1:
+        # It would round to 1,024 of the smaller unit.
+        unit, value = unit + 1, value / 1024
+    return f"{value:,.{max(4 - len(str(int(value))), 0)}f} {_UNITS[unit]}"
 
 
 def span(start: int, end: int) -> str:

@@ -1,8 +1,8 @@
-"""The report as plain text: readable at 80 columns, one table fewer at 120."""
+"""The report as plain text: readable at 80 columns, one table fewer where there is room for it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ..boot.host import Host
 from ..constants import KIB, MIB, PAGE_SIZE
@@ -10,25 +10,22 @@ from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Not
 from .layout import cells, heading, percent, plural, printable, size, span, table, wrap
 from .overhead import TIME_ONLY_STEPS, Report
 
-#: From this width on, bytes and percentages stand in one table.
-WIDE: Final = 112
-
 #: Notes of the reader beyond this many are counted, not shown.
 NOTES_MAX: Final = 12
 
-# The columns of costs: the figure, bytes in the unit that it is shown in, and its format.
+# The columns of costs: the figure, and bytes in the unit that it is shown in.
 _COLUMNS: Final = (
-    ("frame_table", MIB, ",.2f"),
-    ("m2p", MIB, ",.2f"),
-    ("compat_m2p", MIB, ",.2f"),
-    ("direct_map_page_tables", KIB, ",.0f"),
-    ("other_page_tables", KIB, ",.0f"),
-    ("total", MIB, ",.2f"),
+    ("frame_table", MIB),
+    ("m2p", MIB),
+    ("compat_m2p", MIB),
+    ("direct_map_page_tables", KIB),
+    ("other_page_tables", KIB),
+    ("total", MIB),
 )
 _UNITS: Final = ("", "MiB", "MiB", "MiB", "KiB", "KiB", "MiB")
 _HEADS: Final = (
-    ("", "frame", "", "compat", "direct map", "other", ""),
-    ("", "table", "M2P", "M2P", "page tables", "page tables", "sum"),
+    ("", "frame", "", "compat", "direct", "other", ""),
+    ("", "table", "M2P", "M2P", "map PTs", "PTs", "sum"),
 )
 
 
@@ -87,6 +84,8 @@ def _table_facts(report: Report) -> list[tuple[str, str]]:
     if today is None:
         return []
     text = f"{_cost_text(today)} with xen-offset, the default on x86 today"
+    if limit_losses(today):
+        text += f", which cannot use {_lost_text(today)} of it"
     if dense is not None and not limit_losses(dense):
         text += f"; {_cost_text(dense)} if dense, as in ext5t"
     return [("tables", text)]
@@ -197,17 +196,22 @@ def _costs(report: Report, width: int) -> list[str]:
     rows = [(_starred(h), h.overhead().costs) for h in report.hosts]
     rows.append(("minimum", report.minimum))
     shares = [(name, [percent(v) for v in costs.percent_of(ram).values()]) for name, costs in rows]
+    # As many decimals as the largest sum leaves room for; page tables are whole KiB anyway.
+    most = max(costs.total for _, costs in rows)
+    decimals = 2 if most < 1000 * MIB else 1 if most < 100_000 * MIB else 0
+    digits = {MIB: decimals, KIB: 0}
     amounts = [
-        (name, [f"{costs.to_dict()[part] / scale:{form}}" for part, scale, form in _COLUMNS])
+        (name, [f"{costs.to_dict()[part] / unit:,.{digits[unit]}f}" for part, unit in _COLUMNS])
         for name, costs in rows
     ]
     title = f"What the tables cost, step by step; pages up to {pages}"
-    if width >= WIDE:
-        both = [
-            (name, [f"{amount} {share:>8}" for amount, share in zip(cells, shares[i][1], strict=True)])
-            for i, (name, cells) in enumerate(amounts)
-        ]
-        lines = [*heading(title + "; percent of RAM"), *_cost_table(both, _UNITS)]
+    both = [
+        (name, [f"{amount} {share:>7}" for amount, share in zip(cells, shares[i][1], strict=True)])
+        for i, (name, cells) in enumerate(amounts)
+    ]
+    lines = _cost_table(both, _UNITS)
+    if max(map(len, lines)) <= width:
+        lines = [*heading(title + "; percent of RAM"), *lines]
     else:
         lines = [*heading(title), *_cost_table(amounts, _UNITS), ""]
         lines += [*heading("The same in percent of RAM"), *_cost_table(shares, None)]
@@ -226,7 +230,8 @@ def _starred(host: Host) -> str:
 def _footnotes(report: Report, width: int) -> list[str]:
     notes = [
         "minimum: 52 bytes for each 4 KiB page: 32 of frame table, 8 of M2P, 4 of compat M2P, 8 of page "
-        "table. Larger pages, or no compat M2P, go below it."
+        "table. Larger pages, or no compat M2P, go below it.",
+        "PTs: page-table pages, for the direct map and for the other tables.",
     ]
     if any(limit_losses(h) for h in report.hosts):
         notes.append("*: cannot use all of the RAM (last table), so its tables are for less of it.")
@@ -236,27 +241,22 @@ def _footnotes(report: Report, width: int) -> list[str]:
 
 
 def _reach(report: Report, width: int) -> list[str]:
-    rows: list[Any] = [
-        ("", "direct", "frame", "", "RAM", "RAM", ""),
-        ("", "map", "table", "M2P", "used", "lost", "hazards"),
+    figures = {h.profile.name: _reach_figures(h) for h in report.hosts}
+    if len(figures) > 1 and len(set(figures.values())) == 1:
+        figures = {"every profile": next(iter(figures.values()))}
+    heads = [
+        ("", "direct", "frame", "", "RAM", ""),
+        ("", "map", "table", "M2P", "lost", "hazards"),
     ]
-    for h in report.hosts:
-        o = h.overhead()
-        rows.append(
-            (
-                h.profile.name,
-                size(o.virtual["direct_map"]),
-                size(o.virtual["frame_table"]),
-                size(o.virtual["m2p"]),
-                size(o.used_ram_bytes),
-                _lost_text(h),
-                str(len(h.hazards)) if h.hazards else "none",
-            )
-        )
-    return [
-        *heading("Virtual space from each table's start to its end, and reach"),
-        *table(rows, indent="  "),
-    ]
+    title = "Virtual space from each table's start to its end, and what goes wrong"
+    return [*heading(title), *table([*heads, *((name, *row) for name, row in figures.items())], indent="  ")]
+
+
+def _reach_figures(host: Host) -> tuple[str, ...]:
+    o = host.overhead()
+    spans = (size(o.virtual[name]) for name in ("direct_map", "frame_table", "m2p"))
+    hazards = sum(h.severity != "note" for h in host.hazards)
+    return (*spans, _lost_text(host), str(hazards) if hazards else "none")
 
 
 def _hazards(report: Report, width: int) -> list[str]:
@@ -266,5 +266,6 @@ def _hazards(report: Report, width: int) -> list[str]:
             found.setdefault(f"{hazard.severity}: {hazard.text}", []).append(host.profile.name)
     lines = []
     for text, names in found.items():
-        lines += wrap(f"{', '.join(names)}: {printable(text)}", width, "  ", "    ")
+        who = "every profile" if len(names) == len(report.hosts) > 1 else ", ".join(names)
+        lines += wrap(f"{who}: {printable(text)}", width, "  ", "    ")
     return heading("Hazards: what a real Xen would do here") + lines if lines else []
