@@ -104,6 +104,8 @@ def setup_e820(
     """
     if not any(round_up(start, PAGE_SIZE) < round_down(end, PAGE_SIZE) for start, end in memory_map.ram):
         what = "holds no whole page of RAM" if memory_map.ram else "holds no RAM"
+        if not memory_map.ram and memory_map.srat:
+            what += f", only {len(memory_map.srat)} SRAT rows: give a log that has the RAM map too"
         raise MemoryMapError(f"the memory map {what}", file=memory_map.name or None)
     entries, lost = _entries(memory_map)
     if mem:

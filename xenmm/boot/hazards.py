@@ -96,15 +96,13 @@ def _aliasing(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
 
 
 def _fallback(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
-    chosen = plan.compression
-    if chosen.kind == "none" and chosen.printed and plan.profile.checks_regions:
-        if "not covered" not in chosen.reason:
-            return
+    first = plan.compression.first
+    if first is not None:
         yield Hazard(
             "compression-fallback",
             "note",
-            f"Xen prints that it compresses ({chosen.printed}), then finds that {chosen.reason}, and goes"
-            " on without compression",
+            f"Xen prints that it compresses ({first.reason}), then finds that {plan.compression.reason}, and"
+            " goes on without compression",
         )
 
 
@@ -279,6 +277,17 @@ def _no_ram_above(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
         )
 
 
+def _other_arch(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
+    arch = plan.memory_map.arch
+    if arch not in ("", "x86"):
+        yield Hazard(
+            "other-arch",
+            "note",
+            f"the map is of a machine of another architecture ({arch}): it is booted as if an x86 machine had"
+            " this memory",
+        )
+
+
 def _command_line(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
     for note in plan.memory_options.notes:
         yield Hazard("option-not-applied", "note", note)
@@ -297,5 +306,6 @@ _FINDERS: Final[tuple[Callable[[HostPlan, Walk], Iterator[Hazard]], ...]] = (
     _fallback,
     _hotplug_window,
     _nodes_not_covering,
+    _other_arch,
     _command_line,
 )

@@ -69,8 +69,12 @@ class Compression:
         Offset: frames in one region, a power of two; 2^64 - 1 when not in use.
     regions : tuple of Region
         Offset: after the merge by slot, ascending.
-    printed : str
-        What Xen prints about its first choice, in our words: it can differ from what is in use.
+    order_needed : int
+        Offset: the table order that would tell every region apart, when the table is too small; else 0.
+    no_gain : bool
+        Offset: refused since the regions would reach as far as the memory does.
+    first : Compression or None
+        What Xen chose, and printed, before it fell back to none.
     """
 
     kind: str
@@ -83,7 +87,9 @@ class Compression:
     pdx_index_shift: int = 0
     pdx_region_size: int = _U64
     regions: tuple[Region, ...] = ()
-    printed: str = ""
+    order_needed: int = 0
+    no_gain: bool = False
+    first: Compression | None = None
 
     @property
     def pfn_pdx_bottom_mask(self) -> int:
@@ -197,9 +203,9 @@ def fill(bits: int) -> int:
     return (1 << bits.bit_length()) - 1
 
 
-def no_compression(method: str, reason: str, base: int | None = None, printed: str = "") -> Compression:
+def no_compression(method: str, reason: str, base: int | None = None) -> Compression:
     """The identity, and why."""
-    return Compression("none", method, reason, base, printed=printed)
+    return Compression("none", method, reason, base)
 
 
 def choose(
@@ -240,7 +246,7 @@ def choose(
     for start, end in ram:
         if chosen.kind != "none" and not chosen.is_region_compressible(start, end):
             reason = f"RAM [{start:#x}, {end:#x}) is not covered by the compression that the SRAT allows"
-            return no_compression(method, reason, base, chosen.printed)
+            return replace(no_compression(method, reason, base), first=chosen)
     return chosen
 
 
@@ -285,15 +291,13 @@ def _mask(lowest: int, ranges: Sequence[Run], base: int, floor: int) -> Compress
     bottom, width = _widest_hole(used, floor)
     if not width:
         return no_compression("mask", "every bit below the top one is used by some range", base)
-    text = f"bits {bottom}...{bottom + width - 1}"
     return Compression(
         "mask",
         "mask",
-        f"frame-number {text} are zero in every range",
+        f"frame-number bits {bottom}...{bottom + width - 1} are zero in every range",
         base,
         bottom_shift=bottom,
         hole_shift=width,
-        printed=text,
     )
 
 
@@ -317,7 +321,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
     index_bits = 0
     for start, _ in merged_ranges:
         index_bits |= (start ^ first) & ~used
-    shift = _index_shift(used, index_bits)
+    shift, order = _index_shift(used, index_bits)
     regions = _merge_by_index(merged_ranges, shift)
     if regions is None:
         return no_compression("offset", "a range spans two slots of the lookup table", base)
@@ -329,7 +333,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
             f"no gain: {len(regions)} regions of {size:#x} frames reach as far as the last one's base,"
             f" frame {regions[-1].base_pfn:#x}"
         )
-        return no_compression("offset", reason, base, "no space gain")
+        return replace(no_compression("offset", reason, base), order_needed=order, no_gain=True)
     return Compression(
         "offset",
         "offset",
@@ -339,7 +343,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
         pdx_index_shift=size_mask.bit_length(),
         pdx_region_size=size,
         regions=regions,
-        printed=f"lookup table shift {shift} and region size {size:#x}",
+        order_needed=order,
     )
 
 
@@ -360,13 +364,15 @@ def _merge_overlapping(ranges: Sequence[Run], used: int) -> tuple[list[Run], int
     return out, used
 
 
-def _index_shift(used: int, index_bits: int) -> int:
+def _index_shift(used: int, index_bits: int) -> tuple[int, int]:
+    # The shift to a slot, and the order that the table lacks for the lowest bits that tell bases apart.
     if not index_bits:
-        return used.bit_length()
+        return used.bit_length(), 0
     lowest = (index_bits & -index_bits).bit_length() - 1
-    if index_bits.bit_length() - lowest <= TABLE_ORDER:
-        return lowest
-    return index_bits.bit_length() - TABLE_ORDER
+    order = index_bits.bit_length() - lowest
+    if order <= TABLE_ORDER:
+        return lowest, 0
+    return index_bits.bit_length() - TABLE_ORDER, order
 
 
 def _merge_by_index(ranges: Sequence[Run], shift: int) -> tuple[Region, ...] | None:

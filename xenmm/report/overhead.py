@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..boot.agreement import Agreement, compare_with_log
 from ..boot.host import Host, boot
 from ..boot.overhead import Costs, minimum_costs
 from ..firmware.memory_map import MemoryMap
@@ -54,9 +55,9 @@ class Report:
     options: dict[str, Any]
 
     @property
-    def agreement(self) -> tuple[Any, ...]:
+    def agreement(self) -> tuple[Agreement, ...]:
         """What the log's own Xen printed, against what is computed here; empty for other logs."""
-        return ()
+        return compare_with_log(self.memory_map)
 
     @property
     def minimum(self) -> Costs:
