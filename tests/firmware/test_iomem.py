@@ -122,6 +122,11 @@ def test_all_addresses_zero_is_refused_with_advice() -> None:
     assert (caught.value.file, caught.value.line) == ("iomem.txt", 3)
 
 
+def test_rows_that_are_all_damaged_are_refused_by_the_first() -> None:
+    with pytest.raises(MemoryMapError, match=r"no row .* can be read: the row ends before it starts"):
+        read("200000000-1ffffffff : System RAM")
+
+
 def test_a_hidden_table_before_a_whole_one_is_passed_over_with_a_note() -> None:
     memory_map = read("00000000-00000000 : System RAM\n\nas root:\n" + PC)
     assert memory_map.ram == PC_RAM

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xenmm.errors import MemoryMapError
-from xenmm.firmware import srat_table
+from xenmm.firmware import read_map, srat_table
 from xenmm.firmware.memory_map import MemoryMap, SratRange
 
 U64_END = 1 << 64
@@ -184,3 +184,27 @@ def test_iasl_template_is_read(tmp_path: Path) -> None:
     text = (tmp_path / "srat.asl").read_text()
     assert len(memory_map.srat or ()) + sum("is empty" in n.text for n in memory_map.notes) >= 1
     assert memory_map.stated.details["revision"] == int(text.split("Revision : ")[1][:2], 16)
+
+
+def hexdump(data: bytes) -> str:
+    rows = [data[at : at + 16] for at in range(0, len(data), 16)]
+    return "".join(f"    {16 * i:04X}: {row.hex(' ').upper():<48} ....\n" for i, row in enumerate(rows))
+
+
+def test_a_dump_among_other_tables_is_read() -> None:
+    data = table(memory(3, 1 << 40, 1 << 39, 3), bytes([0, 16]) + bytes(14))
+    tables = {"FACP": b"FACP" + bytes(100), "SRAT": data, "APIC": b"APIC"}
+    text = "".join(f"{name} @ 0x000000007FFE0000\n{hexdump(body)}\n" for name, body in tables.items())
+    lines = list(enumerate(text.splitlines(), 1))
+    assert srat_table.sniff(lines)
+    assert facts(srat_table.read(lines, "acpi.txt")) == [(1 << 40, (1 << 40) + (1 << 39), 3, 3)]
+    assert facts(read_map(text)) == facts(read(data))
+    for cut in range(6, 11):
+        with pytest.raises(MemoryMapError):
+            srat_table.read(lines[: len(lines) - cut], "acpi.txt")
+
+
+def test_what_iasl_disassembles_is_read(tmp_path: Path) -> None:
+    (tmp_path / "srat.aml").write_bytes(srat_table.to_bytes([SratRange(1 << 32, 5 << 32, 3, 3)]))
+    iasl(tmp_path, "-d", "srat.aml")
+    assert facts(read_map(tmp_path / "srat.dsl")) == [(1 << 32, 5 << 32, 3, 3)]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ..errors import ConfigError
 from .memory_map import MemoryMap
@@ -59,6 +60,11 @@ def read_map(
     from .detect import read_input
     from .source import Input, open_source
 
+    if not isinstance(source, bytes) and os.path.isdir(source):
+        from .folders import read_folder
+
+        path = Path(source)
+        return read_folder(path, name or str(path))
     stream, file = open_source(source, name)
     with stream:
         return read_input(Input(stream, file), boot=boot, map=map, strict=strict)

@@ -18,7 +18,7 @@ _MOST_BINARY: Final = 64 << 20
 _SNIFFED_LINES: Final = 400
 _BINARY: Final = ("srat_table", "device_tree")
 #: Formats of whole texts, looked for where a text holds no map as consoles print it.
-_TEXTS: Final = ("lsmem", "device_tree")
+_TEXTS: Final = ("lsmem", "folders", "srat_table", "device_tree")
 
 
 def _reader(name: str) -> Any:

@@ -25,7 +25,7 @@ FORMAT_SOURCE: Final = "dts"
 
 _DYNAMIC: Final = "ibm,dynamic-reconfiguration-memory"
 #: The root's children that this reader looks into, besides memory nodes.
-_LOOKED_INTO: Final = ("reserved-memory", "chosen", _DYNAMIC)
+LOOKED_INTO: Final = ("reserved-memory", "chosen", _DYNAMIC)
 _SOURCE_LINE = re.compile(r"\s*(?:/dts-v1/|/\s*\{|(?:\w+\s*:\s*)?memory(?:@[0-9a-fA-F,]+)?\s*\{)")
 #: Flag of a logical memory block that belongs to this partition (Linux asm/drmem.h, DRCONF_MEM_ASSIGNED).
 _BLOCK_ASSIGNED: Final = 0x8
@@ -56,7 +56,7 @@ def read_bytes(data: bytes, file: str) -> MemoryMap:
     MemoryMapError
         If the blob is cut or contradicts itself, or a memory node cannot be read.
     """
-    return _memory_map(fdt.parse(data, file, _wanted), file, FORMAT_BLOB, [])
+    return read_tree(fdt.parse(data, file, _wanted), file, FORMAT_BLOB)
 
 
 def sniff(lines: Sequence[tuple[int, str]]) -> bool:
@@ -88,7 +88,7 @@ def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:
     if includes:
         text = f"{', '.join(includes)} is not read: memory that it adds or changes is not known"
         notes.append(Note("warning", text, Source(file, None, FORMAT_SOURCE)))
-    return _memory_map(source.tree, file, FORMAT_SOURCE, notes)
+    return read_tree(source.tree, file, FORMAT_SOURCE, notes)
 
 
 def _wanted(node: Node, ancestors: Sequence[Node]) -> bool:
@@ -96,7 +96,7 @@ def _wanted(node: Node, ancestors: Sequence[Node]) -> bool:
     if _text(node, "device_type") == "memory":
         return True
     if len(ancestors) == 1:
-        return node.base_name in ("memory", *_LOOKED_INTO)
+        return node.base_name in ("memory", *LOOKED_INTO)
     return len(ancestors) == 2 and ancestors[1].base_name == "reserved-memory"
 
 
@@ -111,7 +111,9 @@ def _is_memory(node: Node) -> bool:
     return _text(node, "device_type") == "memory" or node.base_name == "memory"
 
 
-def _memory_map(tree: Tree, file: str, form: str, notes: list[Note]) -> MemoryMap:
+def read_tree(tree: Tree, file: str, form: str, notes: list[Note] | None = None) -> MemoryMap:
+    """Read the memory of a tree; ``form`` is the format it came in, ``notes`` what is known of it before."""
+    notes = [] if notes is None else notes
     reader = _Reader(tree.root, file, form, notes)
     for node in tree.root.children.values():
         if _is_memory(node):

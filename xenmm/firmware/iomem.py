@@ -129,13 +129,7 @@ def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:
         raise MemoryMapError("no row of /proc/iomem", file=file)
     shown = [table for table in tables if table.rows]
     if not shown:
-        first = tables[0].hidden[0]
-        raise MemoryMapError(
-            "every address of /proc/iomem is zero, as Linux shows it without privilege: read it as root",
-            file=file,
-            line=first.line,
-            text=first.text.strip(),
-        )
+        raise _nothing_shown(tables, file)
     chosen = next((table for table in shown if table.has_ram), shown[0])
     notes = _notes_on_choice(tables, chosen, file) + chosen.notes
     ranges = _ranges(chosen, file, notes)
@@ -143,6 +137,20 @@ def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:
         notes.append(Note("warning", "no outermost row is called System RAM: no RAM is known", _source(file)))
     x86 = any(row.name.casefold().startswith(_X86_NAMES) for row in chosen.rows)
     return MemoryMap(tuple(ranges), name=file, format=FORMAT, notes=tuple(notes), arch="x86" if x86 else "")
+
+
+def _nothing_shown(tables: list[_Table], file: str) -> MemoryMapError:
+    hidden = [row for table in tables for row in table.hidden]
+    if not hidden:
+        first = next(note for table in tables for note in table.notes)
+        why = f"no row of /proc/iomem can be read: {first.text}"
+        return MemoryMapError(why, file=file, line=first.source and first.source.line, text=first.excerpt)
+    return MemoryMapError(
+        "every address of /proc/iomem is zero, as Linux shows it without privilege: read it as root",
+        file=file,
+        line=hidden[0].line,
+        text=hidden[0].text.strip(),
+    )
 
 
 def _source(file: str, row: _Row | None = None) -> Source:
@@ -169,7 +177,7 @@ def _tables(lines: Sequence[tuple[int, str]], file: str) -> list[_Table]:
         table = tables[-1]
         if is_hidden:
             table.hidden.append(row)
-        elif bad := _bad_row(row, file):
+        elif bad := _bad_row(row, at == len(lines) - 1, file):
             table.notes.append(bad)
         else:
             table.rows.append(row)
@@ -199,8 +207,11 @@ def _begins_anew(row: _Row, is_hidden: bool, top: _Row | None, table: _Table, ga
     return row.start < top.start and (gap or row.start <= table.rows[0].start)
 
 
-def _bad_row(row: _Row, file: str) -> Note | None:
+def _bad_row(row: _Row, is_last: bool, file: str) -> Note | None:
     if row.start < row.end <= U64_END:
+        if is_last and row.name != "System RAM" and "System RAM".startswith(row.name):
+            why = "the input ends in the row's name: it may be System RAM"
+            return Note("dropped", why, _source(file, row), row.text.strip(), row.end - row.start)
         return None
     why = "ends before it starts" if row.end <= row.start else "is past 64 bits"
     return Note("dropped", f"the row {why}", _source(file, row), row.text.strip())

@@ -30,6 +30,8 @@ from .memory_map import (
 FORMAT: Final = "xenmm-map"
 LEVELS: Final = ("note", "warning", "dropped")
 
+# A map that lacks its schema is still to be told so.
+_BEGINNING = re.compile(r'\{(?=\s*"(?:ranges|srat|name)"\s*:|[^\[]*"schema"\s*:\s*"xenmm-map)')
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,17}\Z")
 #: A node or proximity domain is a 32-bit number in ACPI 6.5, table 5.57; so are the flags.
 _U32_END: Final = 1 << 32
@@ -155,12 +157,9 @@ def from_dict(document: Mapping[str, Any], file: str | None = None) -> MemoryMap
 
 
 def sniff(lines: Sequence[tuple[int, str]]) -> bool:
-    """Whether the text is a JSON object that calls itself a ``xenmm-map``."""
-    head = "\n".join(text for _, text in lines[:200])
-    return (
-        head.lstrip("\ufeff \t\n").startswith("{")
-        and re.search(r'"schema"\s*:\s*"xenmm-map', head) is not None
-    )
+    """Whether the text is a JSON object that calls itself a ``xenmm-map``, or begins with its fields."""
+    head = "\n".join(text for _, text in lines[:200]).lstrip("\ufeff \t\n")
+    return _BEGINNING.match(head) is not None
 
 
 def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:

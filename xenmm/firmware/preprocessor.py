@@ -20,6 +20,8 @@ _COMMENT = re.compile(rf"{_STRING}|/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
 _DIRECTIVE = re.compile(
     r"\s*#\s*(include|define|undef|ifdef|ifndef|if|elif|else|endif|error|pragma|line)(?![\w,-])(.*)"
 )
+# What the C preprocessor itself leaves of an include: # 1 "board.dts" 2
+_LINE_MARK = re.compile(r'\s*#\s*\d+\s+"')
 _DEFINE = re.compile(r"(\w+)(\()?\s*(.*)")
 _WORD = re.compile(rf"{_STRING}|[A-Za-z_]\w*")
 
@@ -55,7 +57,8 @@ class Preprocessor:
                 begun = row[:-1]
             elif found:
                 self._directive(found[1], found[2].strip(), index)
-            out.append("" if found or not self._reading else self._expand(row))
+            hidden = found or not self._reading or _LINE_MARK.match(row)
+            out.append("" if hidden else self._expand(row))
         return "\n".join(out)
 
     @property

@@ -1,4 +1,4 @@
-"""Reader and writer of the binary ACPI SRAT, as found in ``/sys/firmware/acpi/tables`` or by ``acpidump -b``.
+"""Reader and writer of the binary ACPI SRAT, as ``/sys/firmware/acpi/tables`` has it; reader of its dumps.
 
 Layout (ACPI 6.5, section 5.2.16): 36 bytes of header, 12 reserved, then structures that begin with a
 type and a length byte; type 1 is memory affinity, 40 bytes. In revision 1 a proximity domain has 8 bits,
@@ -8,6 +8,7 @@ nodes, never whether memory is there: a map read from it has SRAT rows and no RA
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -21,6 +22,8 @@ FORMAT: Final = "srat-table"
 _HEADER: Final = struct.Struct("<4sIBB6s8sI4sI")
 _HEADER_BYTES: Final = 48
 _MEMORY: Final = struct.Struct("<BBIHQQIIQ")
+# Offset and up to 16 bytes; the column of characters behind them is set off by more than one blank.
+_DUMP = re.compile(r"\s*([0-9A-Fa-f]{2,8})h?:((?: [0-9A-Fa-f]{2}){1,16})(?![^\s])")
 _MEMORY_AFFINITY: Final = 1
 _MEMORY_BYTES: Final = 40
 #: Only these flag bits have a meaning in ACPI 6.5, table 5.61: enabled, hot-pluggable, non-volatile.
@@ -30,6 +33,29 @@ _ARCHES: Final = {0: "x86", 2: "x86", 3: "arm", 4: "arm", 7: "riscv"}
 
 assert _HEADER.size == 36
 assert _MEMORY.size == _MEMORY_BYTES
+
+
+def sniff(lines: Sequence[tuple[int, str]]) -> bool:
+    """Whether the text holds a hexadecimal dump that begins as an SRAT, as acpidump and iasl -d print it."""
+    return any((found := _DUMP.match(text)) and _begins(found) for _, text in lines)
+
+
+def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:
+    """Read the first SRAT of a hexadecimal dump; as :func:`read_bytes`."""
+    data = bytearray()
+    for _, text in lines:
+        found = _DUMP.match(text)
+        if found and (data or _begins(found)):
+            if int(found[1], 16) != len(data):
+                break
+            data += bytes.fromhex(found[2])
+        elif data:
+            break
+    return read_bytes(bytes(data), file)
+
+
+def _begins(found: re.Match[str]) -> bool:
+    return int(found[1], 16) == 0 and bytes.fromhex(found[2])[:4] == b"SRAT"
 
 
 def sniff_bytes(data: bytes) -> bool:

@@ -37,7 +37,8 @@ _E820_LABELS: Final = {
     "soft-reserved": "soft reserved",
 }
 _XEN_LABELS: Final = {k: v for k, v in _E820_LABELS.items() if "persistent" not in k and k != "soft-reserved"}
-_NUMBERED_TYPE = re.compile(r"type \d+\Z")
+_NUMBERED_TYPE = re.compile(r"type [0-9]+\Z")
+_PLAIN_NAME = re.compile(r"[\w.:@(),+-]+(?: [\w.:@(),+-]+)*\Z", re.ASCII)
 _EFI_TYPES: Final = {
     "ram": "Conventional Memory",
     "soft-reserved": "Conventional Memory",
@@ -228,8 +229,10 @@ def _iomem(memory_map: MemoryMap) -> str:
 
 
 def _iomem_name(row: MemoryRange) -> str:
-    # A device keeps its name, unless that would make it something else.
-    return row.label if row.kind == "device" and kind_of(row.label) == "device" else _IOMEM_NAMES[row.kind]
+    # A device keeps its name, unless that would not be read back as a device's name.
+    if row.kind == "device" and _PLAIN_NAME.match(row.label) and kind_of(row.label) == "device":
+        return row.label
+    return _IOMEM_NAMES[row.kind]
 
 
 def _lsmem(memory_map: MemoryMap) -> str:
