@@ -14,6 +14,8 @@ import time
 import pytest
 
 import xenmm
+from xenmm.cli import _FORMATS
+from xenmm.firmware.writers import FORMATS
 from xenmm.maps import DEFAULT_MAP, bundled
 
 # No terminal, no inherited options; the source tree under test is the one pytest imported.
@@ -105,6 +107,10 @@ class TestBadInput:
         path.chmod(0)
         refused("report", path, says="ermission")
 
+    def test_nowhere_to_write_the_answer(self, tmp_path):
+        nowhere = tmp_path / "no" / "such" / "folder"
+        refused("export", log(tmp_path, E820), "--format", "json", "-o", nowhere, says=str(nowhere))
+
     def test_missing_file_names_it_and_points_to_the_bundled_machines(self):
         refused("report", "no-such.log", says=("no-such.log", "bundled"))
 
@@ -186,6 +192,8 @@ class TestBadUsage:
             ("report", DEFAULT_MAP, "--width", "wide"),
             ("boot", DEFAULT_MAP, "--compat-m2p", "perhaps"),
             ("convert", DEFAULT_MAP),
+            ("export", DEFAULT_MAP),
+            ("export", DEFAULT_MAP, "--format", "docx"),
             ("--no-such-option",),
         ],
         ids=" ".join,
@@ -270,7 +278,7 @@ class TestAnswers:
     def test_version(self):
         assert xenmm_run("--version").stdout.decode() == f"xenmm {xenmm.__version__}\n"
 
-    @pytest.mark.parametrize("command", ["report", "boot", "convert", "doctor"])
+    @pytest.mark.parametrize("command", ["report", "boot", "convert", "export", "doctor"])
     def test_help_has_two_examples(self, command):
         text = xenmm_run(command, "--help").stdout.decode()
         assert text.count(f"  xenmm {command}") >= 2
@@ -308,6 +316,22 @@ class TestAnswers:
             assert {n: f["value"] for n, f in frame["forms"].items()} == {
                 n: f["value"] for n, f in forms.items()
             }
+
+    def test_export_reads_back_and_says_what_it_left_out(self, tmp_path):
+        memory_map = xenmm.read_map(bundled()[DEFAULT_MAP])
+        for name in _FORMATS:
+            run = xenmm_run("export", DEFAULT_MAP, "--format", name)
+            if run.returncode:
+                assert run.returncode == 2 and run.stderr.count(b"\n") == 1
+                continue
+            again = xenmm.read_map(run.stdout)
+            if name != "srat":
+                assert again.ram == memory_map.ram
+            if name in ("iomem", "lsmem"):
+                assert b"5 SRAT rows" in run.stderr
+            if name == "json":
+                assert run.stderr == b"" and again.sha256 == memory_map.sha256
+        assert set(_FORMATS) == set(FORMATS)
 
     def test_invalid_frame_is_a_negative_answer(self):
         run = xenmm_run("convert", DEFAULT_MAP, "mfn:0xffffffff")

@@ -24,6 +24,9 @@ EXIT_FAULT: Final = 70
 EXIT_INTERRUPTED: Final = 130
 EXIT_OUTPUT_CLOSED: Final = 141
 
+#: The names of firmware.writers.FORMATS, repeated so that the parser need not import it; a test compares.
+_FORMATS: Final = ("e820", "xen", "efi", "iomem", "lsmem", "srat", "dts", "dtb", "json")
+
 _GUIDE: Final = """\
 xenmm shows what a hypervisor's memory tables cost on a real machine, and
 computes with them as Xen does.
@@ -34,6 +37,7 @@ computes with them as Xen does.
                                      and its tables
   xenmm convert FILE mfn:0x100000    the other forms of a frame: pdx, page,
                                      maddr, virt
+  xenmm export FILE --format FORMAT  the same memory map in another format
   xenmm doctor                       what is installed, built, and missing
 
 FILE is what a machine says about its memory: a boot log of Linux, Xen or
@@ -206,6 +210,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_boot_options(sub)
     _add_output(sub)
 
+    sub = add(
+        "export",
+        _export,
+        "write the memory map in another format; what has no place there is named on standard error",
+        "export server.dmesg --format json -o server.json",
+        "export dell-r930 --format xen",
+    )
+    _add_input(sub)
+    sub.add_argument("--format", required=True, choices=_FORMATS, help="what to write")
+    sub.add_argument("-o", "--output", default="-", metavar="OUT", help="file to write; - is standard output")
+
     add(
         "doctor",
         _doctor,
@@ -306,6 +321,22 @@ def _convert(args: argparse.Namespace) -> int:
         lambda: json.forms_to_dict(host, given, found),
     )
     return EXIT_DONE if all(f.valid for f in found) else EXIT_NEGATIVE
+
+
+def _export(args: argparse.Namespace) -> int:
+    from .firmware.writers import left_out, write_map
+
+    memory_map, _ = _load(args)
+    written = write_map(memory_map, args.format)
+    if isinstance(written, bytes) and args.output == "-" and sys.stdout.isatty():
+        from .errors import ConfigError
+
+        raise ConfigError(f"{args.format} is binary: name a file with -o, or redirect standard output")
+    _write(args.output, written)
+    lost = left_out(memory_map, args.format)
+    if lost:
+        _complain(f"note: {args.format} has no place for {', '.join(lost)}")
+    return EXIT_DONE
 
 
 def _doctor(args: argparse.Namespace) -> int:
