@@ -95,18 +95,22 @@ _FACT = re.compile(
     r"last_pfn = |Memory: \d|System RAM|Linux version|Xen version|ommand line:|PFN compression|PFN IDX"
     r"|PXM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU|No NUMA"
 )
-#: A line without a match of this says nothing that any part of these readers looks for.
-ANYTHING: Final = re.compile(
-    r"e820|[Mm]ap:|RAM|SRAT|PXM|\[ ?mem|\[ ?gap|node|Node|mem\d|memory|Memory|usable|reserved|SMAP|BIOS-"
-    r"|version|ommand line|last_pfn|PFN|PDX|DMI:|odel:|latform|ACPI|\.\.|…|snip|cut|8<|drop|issed|suppress"
-    r"|hot-?plug"
-    r"|Xen|type|proximity|user|modified|Start 0x|-> 0x|: 0x|[0-9a-f]{8} - |[0-9a-f]{8}, ?[0-9a-f]{8}|NUMA"
-    r"|ardware name|[0-9a-f] : |onventional"
-)
+_MARKS: Final = (
+    "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM: ", "PXM", "SRAT",
+    "node ", "node_map", "efi: mem", "EFI: mem", "range=[", "SMAP", "emory[0x", "emory: ", "Memory:", "NUMA",
+    "MEMBLOCK", "inux version", "ommand line", "last_pfn", "PFN", "PDX", "System RAM", "DMI:", "odel:", "HVM",
+    "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
+    "uppressed", "issed ", "otplug", "ot-plug", "volatile", "usable", "eserved", "(ACPI", "(type ", "] type",
+    "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", "oximity", "(d",
+)  # fmt: skip
+#: A line without a match of this, and not right behind one with a match, holds nothing that is looked for.
+ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
 #: A row of these maps printed again belongs to another boot; the other maps may be printed again at will.
 _ONCE_A_BOOT: Final = frozenset({"xen", "xen-arm", "e820", "nodes", "pfn", "mips", "smap"})
 _XEN_FAMILIES: Final = frozenset({"xen", "xen-arm"})
 _MAX_CONTINUATIONS: Final = 2
+#: A row that is cut can lack every mark; it stands at most this many lines behind one that has its marks.
+_NEAR: Final = 2
 _CONTINUED = re.compile(r"\s*\(?(?:hot-?plug|non-?volatile)\)?[\s,]*(?:\(?non-?volatile\)?\s*)?$", re.I)
 
 
@@ -134,8 +138,11 @@ class Scanner:
         self._skip_to = -1
 
     def run(self) -> list[Boot]:
+        near = -1
         for at, (number, raw) in enumerate(self._raw):
-            if ANYTHING.search(raw) is None:
+            if ANYTHING.search(raw) is not None:
+                near = at + _NEAR
+            elif at > near:
                 continue
             for line in split_line(number, raw):
                 if line.realm != "guest":
@@ -194,7 +201,7 @@ class Scanner:
         if last is None or last.family not in ("xen", "guest"):
             return False
         above = max([p.line for p in (*last.rows[-1:], *last.broken[-1:])], default=last.heading or 0)
-        return line.number - above <= 2
+        return line.number - above <= _NEAR
 
     def _rejoin(self, at: int, line: LogLine, cut: Row) -> Row:
         """Join a row that a mailer or a terminal wrapped with the one or two lines after it."""

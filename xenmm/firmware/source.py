@@ -11,8 +11,8 @@ import gzip
 import io
 import lzma
 import os
-import re
 import zlib
+from itertools import pairwise
 from typing import IO, Final
 
 from ..errors import MemoryMapError
@@ -26,7 +26,7 @@ WHOLE_BYTES: Final = 8 << 20
 #: The most that is read of any input, unpacked; an endless device or a bomb stops here.
 MOST_BYTES: Final = 1 << 30
 #: The most lines that a large input may leave in memory.
-MOST_LINES: Final = 2_000_000
+MOST_LINES: Final = 400_000
 _CHUNK: Final = 1 << 20
 _HEAD: Final = 1 << 16
 #: Lines kept behind a line that could matter, since rows are wrapped.
@@ -140,7 +140,7 @@ class Input:
             total += len(chunk)
             if total > MOST_BYTES:
                 raise MemoryMapError(f"larger than {MOST_BYTES >> 20} MiB; cut out one boot", file=self.file)
-            if whole and total > keep:
+            if whole and (total > keep or len(kept) > MOST_LINES):
                 whole = False
                 kept = _that_matter(kept)
             text, newline, carry = (carry + chunk).rpartition(b"\n")
@@ -149,7 +149,7 @@ class Input:
                 number += text.count(b"\n") + 1
             if not whole:
                 carry = carry[:LINE_LIMIT]
-            if len(kept) > MOST_LINES:
+            if not whole and len(kept) > MOST_LINES:
                 raise MemoryMapError(
                     f"more than {MOST_LINES} lines of it could matter; cut out one boot", file=self.file
                 )
@@ -175,18 +175,24 @@ class _Rest(io.RawIOBase):
         return len(data)
 
 
-_LINE_END = re.compile(r"\r*\n")
+#: A stretch of a large input without any of these has no row, no heading and no stated fact in it.
+_STRONG: Final = (
+    b"e820", b"usable", b"RAM", b"SRAT", b"PXM", b"node", b"range=[", b"SMAP", b"emory", b"version", b"PFN",
+    b"ommand line", b"last_pfn", b"DMI:", b"odel:", b"odified",
+)  # fmt: skip
 
 
 def _split(data: bytes, number: int, whole: bool) -> Lines:
-    text = data.decode("utf-8", "replace")
-    if whole:
-        return [(number + i, line) for i, line in enumerate(text.split("\n"))]
-    return _matching_lines(text, number)
+    if not whole:
+        return _matching_lines(data, number) if any(mark in data for mark in _STRONG) else []
+    lines = list(enumerate(data.decode("utf-8", "replace").split("\n"), number))
+    # Of many empty lines in a row one is enough to part what stands around them.
+    return [a for a, b in pairwise((*lines, (0, "x"))) if a[1] or b[1]] if b"\n\n\n" in data else lines
 
 
-def _matching_lines(text: str, number: int) -> Lines:
+def _matching_lines(data: bytes, number: int) -> Lines:
     """The lines of a large text that could matter, found without cutting it into lines first."""
+    text = data.decode("utf-8", "replace")
     found: Lines = []
     at = counted = 0
     while match := ANYTHING.search(text, at):
