@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
-from ..constants import MIB
+from ..constants import MIB, PAGE_SIZE
 from ..errors import MemoryMapError
 from .log_blocks import Block, Boot, Placed, Scanner
 from .log_stated import arch_of, compare_totals, read_facts
@@ -35,8 +35,14 @@ _FIRMWARE: Final = 2
 _SORTED: Final = frozenset({"xen", "e820", "user", "modified"})
 #: Maps that have rows of other kinds than RAM, which win where they overlap it.
 _WITH_OTHERS: Final = _SORTED | {"smap", "efi"}
+#: The sizes of page that Linux is built with, in bytes: 64 KiB on POWER and arm64, 16 KiB on ia64 and arm64.
+_PAGE_SIZES: Final = (PAGE_SIZE, 16 << 10, 64 << 10, 8 << 10)
 _EXCERPT: Final = 120
 _MOST_NOTES: Final = 50
+
+
+class NoMapError(MemoryMapError):
+    """The text holds no map of a machine as consoles print one; it may hold one of another format."""
 
 
 @dataclass(slots=True)
@@ -208,8 +214,11 @@ def _from_block(block: Block, boot: Boot, known: tuple[str, int], file: str) -> 
     name, rank = known
     damage = [*_cut_notes(block, file, name)]
     rows = [p for p in block.rows if p.row.kind]
+    unit, doubt = _page_size(rows, boot) if block.family == "pfn" else (1, "")
     ranges = tuple(
-        MemoryRange(p.row.start, p.row.end or 0, p.row.kind, p.row.label, Source(file, p.line, name))
+        MemoryRange(
+            p.row.start * unit, (p.row.end or 0) * unit, p.row.kind, p.row.label, Source(file, p.line, name)
+        )
         for p in rows
     )
     if block.family in _SORTED:
@@ -219,11 +228,25 @@ def _from_block(block: Block, boot: Boot, known: tuple[str, int], file: str) -> 
         damage += overlaps
     damage += _double_notes(ranges)
     notes = []
+    if doubt:
+        notes.append(Note("warning", doubt, Source(file, block.first_line, name)))
     if block.repeats:
         text = f"{block.repeats} rows stand twice in a row and count once"
         notes.append(Note("note", text, Source(file, block.first_line, name)))
     damage.sort(key=lambda n: (n.source.line or 0) if n.source else 0)
     return _Candidate(block.family, rank, boot, block.first_line, name, ranges, damage, notes, block)
+
+
+def _page_size(rows: Sequence[Placed], boot: Boot) -> tuple[int, str]:
+    """The size of the pages that a map counts in: by the total that its boot states, else the usual."""
+    pages = sum((p.row.end or 0) - p.row.start for p in rows)
+    stated, _ = read_facts(boot.facts, False)
+    present = stated.details.get("present_bytes")
+    if present is not None:
+        return min(_PAGE_SIZES, key=lambda size: abs(pages * size - present)), ""
+    arch = arch_of(boot.facts)
+    doubt = "" if arch == "x86" else f"the map counts pages; {PAGE_SIZE} bytes a page are assumed"
+    return PAGE_SIZE, doubt
 
 
 def _excerpt(text: str) -> str:
@@ -455,7 +478,7 @@ def _without_map(
 ) -> MemoryMap:
     """No map of RAM: SRAT rows alone are worth reading, anything else is an error that says why."""
     if map == "user":
-        raise MemoryMapError("the log has no user-defined or modified map", file=file)
+        raise NoMapError("the log has no user-defined or modified map", file=file)
     for candidate in boots:
         srat, damage = _srat_of(candidate, file)
         if srat:
@@ -473,9 +496,14 @@ def _without_map(
             )
     if scanner.guest_row is not None:
         number, text = scanner.guest_row
-        raise MemoryMapError(
+        raise NoMapError(
             "only a domain's own map, none of the machine", file=file, line=number, text=_excerpt(text)
         )
+    broken = [p for b in boots for block in b.blocks for p in block.broken]
+    if broken and not refused:
+        first_broken = min(broken, key=lambda p: p.line)
+        why = f"no row of a memory map can be read; the first: {first_broken.row.why or 'it is empty'}"
+        raise NoMapError(why, file=file, line=first_broken.line, text=_excerpt(first_broken.text))
     if refused:
-        raise MemoryMapError("no map of the machine: " + "; ".join(refused[:3]), file=file)
-    raise MemoryMapError("no memory map found in the text", file=file)
+        raise NoMapError("no map of the machine: " + "; ".join(refused[:3]), file=file)
+    raise NoMapError("no memory map found in the text", file=file)

@@ -54,7 +54,7 @@ def _read_text(lines: Lines, file: str, boot: int | None, map: str, strict: bool
         found = console_log.read(
             lines, file, boot=boot, map=map, strict=strict, read_iomem=iomem.read if iomem else None
         )
-    except MemoryMapError as error:
+    except console_log.NoMapError as error:
         refusal = error
     if found is not None and found.ram:
         return found

@@ -101,7 +101,7 @@ _MARKS: Final = (
     "MEMBLOCK", "inux version", "ommand line", "last_pfn", "PFN", "PDX", "System RAM", "DMI:", "odel:", "HVM",
     "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
     "uppressed", "issed ", "otplug", "ot-plug", "volatile", "usable", "eserved", "(ACPI", "(type ", "] type",
-    "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", "oximity", "(d",
+    "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", "-> 0x", "oximity", "(d",
 )  # fmt: skip
 #: A line without a match of this, and not right behind one with a match, holds nothing that is looked for.
 ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
@@ -109,6 +109,10 @@ ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
 _ONCE_A_BOOT: Final = frozenset({"xen", "xen-arm", "e820", "nodes", "pfn", "mips", "smap"})
 _XEN_FAMILIES: Final = frozenset({"xen", "xen-arm"})
 _MAX_CONTINUATIONS: Final = 2
+_OWN_PREFIX = re.compile(r"\(XEN\)|\[ *\d+\.\d+|kernel:|<\d>")
+_MAX_OPTION_LINES: Final = 8
+#: No mailer wraps a line shorter than this.
+_WRAP_LEAST: Final = 50
 #: A row that is cut can lack every mark; it stands at most this many lines behind one that has its marks.
 _NEAR: Final = 2
 _CONTINUED = re.compile(r"\s*\(?(?:hot-?plug|non-?volatile)\)?[\s,]*(?:\(?non-?volatile\)?\s*)?$", re.I)
@@ -180,7 +184,22 @@ class Scanner:
         elif _CONTINUED.match(text):
             self._continue_flags(line)
         if _FACT.search(text):
+            if "ommand line:" in text:
+                text = self._unwrapped(at, text)
             self._boot_of(line).facts.append((line.number, text))
+
+    def _unwrapped(self, at: int, text: str) -> str:
+        """A long line of options, with what a mailer put on the lines after it."""
+        before = self._raw[at][1]
+        if not _OWN_PREFIX.search(before):
+            return text
+        # What was wrapped off lacks the prefix that the line has.
+        for _, raw in self._raw[at + 1 : at + 1 + _MAX_OPTION_LINES]:
+            if len(before) < _WRAP_LEAST or _OWN_PREFIX.search(raw) or not raw.strip(" >|\r"):
+                break
+            text = f"{text.rstrip()} {split_line(0, raw)[0].text.strip()}"
+            before = raw
+        return text
 
     def _rows(self, at: int, line: LogLine) -> Iterable[Row]:
         text = line.text

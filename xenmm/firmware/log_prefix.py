@@ -33,6 +33,8 @@ _TAG = re.compile(r"</?(?:br|p|pre|span|div|td|tr|a|b|i|tt|code|font|li|blockquo
 _KERNEL_STAMP = r"\[ {0,9}\d{1,10}\.\d{3,9}[^\]\n]{0,24}\]"
 # Where a kernel's or Xen's own text starts, whatever stands before it.
 _OWN_TEXT = re.compile(rf"\(XEN\)|{_KERNEL_STAMP}|\bkernel(?:\[\d{{1,7}}\])?: ")
+# What an unknown prefix does not hold: then the mark behind it opens another message.
+_CONTENT = re.compile(r"e820|usable|\[mem|PXM|RAM|range=|SMAP|node ")
 _JOINED = re.compile(r"\(XEN\)|\[ {0,5}\d{1,6}\.\d{6}\]")
 _JSON = re.compile(r'.{0,400}?"(?:msg|MESSAGE|message|log)" ?: ?"')
 
@@ -41,23 +43,26 @@ _CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 # Each takes off one prefix, with at most one blank after it.
 _PREFIXES: Final = (
     r"[A-Za-z]{0,4}>(?!=) ?",  # a mail's quote, "> " or "JB> "
-    r"\| (?! *\|)",  # ... or "| "
-    r"<\d{1,3}> ?",  # a level, "<6>"
+    r"\| ",  # ... or "| "
+    r"<\d{1,3}>(?:1 (?=\d{4}-))?",  # a level, "<6>"
     # dmesg -x: "kern  :info  : "
     r"(?:kern|user|daemon|syslog|local\d) *: *(?:emerg|alert|crit|err|warn|notice|info|debug) *: ?",
     _KERNEL_STAMP + " ?",  # "[    0.000000]", and dmesg -d's "[    0.000000 <    0.000000>]"
     r"\[\s*[TC]\d{1,7}\] ?",  # the caller, "[    T0]"
     r"\[\] ?",  # a stamp that somebody blanked
-    rf"\[[^\[\]]{{0,10}}(?:\d{{4}}-\d\d-\d\d|{_MONTH_DAY}|{_CLOCK})[^\[\]]{{0,40}}\] ?",  # dmesg -T
+    rf"\[[^\[\]]{{0,10}}(?:\d{{4}}-\d\d-\d\d|{_MONTH_DAY} \d\d:|{_CLOCK})[^\[\]]{{0,40}}\] ?",  # dmesg -T
     r"\[\d{1,3}: *[^\[\]]{1,20}: *\d{1,7}\] ?",  # a phone's "[0:  swapper:  0]"
     r"\(\d{1,3}\)\[\d{1,7}:[^\[\]]{1,20}\] ?",
-    r"\d{4}-\d\d-\d\d[T _]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?[ :>|]{0,3}",
-    _CLOCK + "[ :>|]{1,3}",
+    r"\d{4}-\d\d-\d\d[T _]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+    r"(?: ?[:>|]{1,2})? ?",
+    _CLOCK + r"(?: ?[:>|]{1,2})?(?: |(?<=[:>|]))",
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?=\w)",
     rf"{_MONTH_DAY} {_CLOCK}(?: \d{{4}})? ?",  # "Apr  9 12:39:45"
     r"\d{9,11}\.\d{3,9} ",  # seconds since 1970
     r"(?:[\w.:@-]{1,64} )?(?:kernel|hypervisor|xen|syslog)(?:\[\d{1,7}\])?:(?: |$)",  # "host kernel: "
     r"_?MESSAGE=",
+    r"\[[A-Z][a-z]{2} ?\d{1,2} \d\d:\d\d\] ?",  # dmesg -H
+    r"[\w.:@-]{1,64} kernel - \S{1,20} \S{1,20} ",  # RFC 5424
 )
 _PREFIX = re.compile(rf"[ \t]*(?:{'|'.join(_PREFIXES)})")
 _XEN_STAMP = re.compile(
@@ -108,7 +113,7 @@ def _strip(number: int, raw: str) -> LogLine:
     if '"' in raw and (quoted := _JSON.match(raw)):
         position = quoted.end()
     own = _OWN_TEXT.search(raw, position, position + _REACH)
-    limit = own.start() if own else None
+    limit = own.start() if own and not _CONTENT.search(raw, position, own.start()) else None
     while position < len(raw):
         if raw.startswith("(XEN)", position):
             realm = "xen"

@@ -97,7 +97,7 @@ def read_label(text: str) -> tuple[str, str, str]:
     if found := _TYPE_LABEL.match(text):
         return found.group(), "unknown", ""
     if not lower:
-        return "", "unknown", "the row has no type"
+        return "", "", "the row has no type"
     cut = [(label, kind) for label, kind in _LABELS if len(lower) > 1 and label.startswith(lower)]
     if cut and len({kind for _, kind in cut}) == 1:
         return text, cut[0][1], f"the row's type is cut; read as {cut[-1][0]!r}"
@@ -105,53 +105,56 @@ def read_label(text: str) -> tuple[str, str, str]:
 
 
 _H = r"[0-9a-fA-F]"
+# Runs are bounded, so that no line costs more than its length.
+_N = rf"{_H}{{1,24}}"
 # A number that the line's end may have cut; blanks around marks vary with whoever retyped the line.
-_MEM = rf"\[ ?(mem|gap) ?0x({_H}+) ?- ?0x({_H}+) ?\](.*)"
+_MEM = rf"\[ ?(mem|gap) ?0x({_N}) ?- ?0x({_N}) ?\](.*)"
 
 _E820 = re.compile(
     r"(?<![\w-])(BIOS-[A-Za-z0-9]+|EFI-e820|e820|user|modified|reserve setup_data|Xen) ?: *(?=[\[\d]|0x|$)"
 )
 _E820_MEM = re.compile(_MEM)
-_E820_OLD = re.compile(rf"({_H}{{8,}}) ?- ?({_H}{{8,}}) *(.*)")
-_E820_SIZE = re.compile(rf"({_H}{{8,}}) ?@ ?({_H}{{8,}}) *(.*)")
-_E820_START = re.compile(rf"\[ ?(?:mem|gap|m|g|me|ga)?\b|0x{_H}*|{_H}{{4,}}|$")
+_E820_OLD = re.compile(rf"({_H}{{8,24}}) ?- ?({_H}{{8,24}}) *(.*)")
+_E820_SIZE = re.compile(rf"({_H}{{8,24}}) ?@ ?({_H}{{8,24}}) *(.*)")
+_E820_START = re.compile(rf"\[ ?(?:m|g|$)|0x|{_H}{{4}}|$")
 _FAMILY: Final = {"user": "user", "modified": "modified", "reserve setup_data": "setup", "Xen": "guest"}
 
 _BARE_MEM = re.compile(rf"\s*{_MEM}")
-_BARE_NEW = re.compile(rf"\s*\[({_H}{{8,}}), ?({_H}{{8,}})\] *(.*)")
-_BARE_OLD = re.compile(rf"\s*({_H}{{8,}}) - ({_H}{{8,}}) +(\(.*|type \d.*)")
-_BARE_CUT = re.compile(rf"\s*(?:\[{_H}{{8,}}(?:,|$)|{_H}{{16}}(?: -|$)|\[$)")
-_XEN_EFI = re.compile(rf"\s*({_H}{{9,}})-({_H}{{9,}}) type=(\d+) attr=({_H}+)")
+_BARE_NEW = re.compile(rf"\s*\[({_H}{{8,24}}), ?({_H}{{8,24}})\] +(\(.*|type \d.*)")
+_BARE_OLD = re.compile(rf"\s*({_H}{{8,24}}) - ({_H}{{8,24}}) +(\(.*|type \d.*)")
+_BARE_CUT = re.compile(rf"\s*(?:\[{_H}{{8,24}}(?:,|$)|{_H}{{16}}(?: -|$)|\[$)")
+_XEN_EFI = re.compile(rf"\s*({_H}{{9,24}})-({_H}{{9,24}}) type=(\d+) attr=({_N})")
 
-_ARM = re.compile(rf"\s*RAM: *(?:({_H}+) ?- ?({_H}+)\b)?(.*)")
+_ARM = re.compile(rf"\s*RAM: *(?:({_N}) ?- ?({_N})\b)?(.*)")
 
 _NODE = re.compile(r"(?<![\w-])node +(\d+) ?: *(?=\[|$)")
-_PFN = re.compile(rf"\s*(?:node +)?(\d+): +0x({_H}+) -> 0x({_H}+)\s*$")
+_PFN = re.compile(rf"\s*(?:node +)?(\d+): +0x({_N}) -> 0x({_N})\s*$")
 _MEMBLOCK = re.compile(
-    rf"\bmemory\[0x({_H}+)\]\s*\[?0x({_H}+) ?- ?0x({_H}+)\]?, 0x({_H}+) bytes(?: on node (\d+))?"
+    rf"\bmemory\[0x({_N})\]\s*\[?0x({_N}) ?- ?0x({_N})\]?, 0x({_N}) bytes(?: on node (\d+))?"
 )
-_MIPS = re.compile(rf"\s*memory: ({_H}+) @ ({_H}+) *(.*)")
-_PPC_NODE = re.compile(rf"\s*Node (\d+) Memory:((?: 0x{_H}+-0x{_H}+)+)\s*$")
-_PARISC = re.compile(rf"\s*(\d+)\) Start 0x({_H}+) End 0x({_H}+) Size +\d+ MB")
+_MIPS = re.compile(rf"\s*memory: ({_N}) @ ({_N}) *(.*)")
+_PPC_NODE = re.compile(rf"\s*Node (\d+) Memory:((?: 0x{_N}-0x{_N}){{1,1000}})\s*$")
+_PARISC = re.compile(rf"\s*(\d+)\) Start 0x({_N}) End 0x({_N}) Size +\d+ MB")
 
 _EFI = re.compile(r"(?<![\w ])\s*(?:efi: *|EFI: *)*mem(\d+): *(?=\[|type|$)", re.I)
 _EFI_BODY = re.compile(
-    rf"(?:\[([^|\]]*)\|?([^\]]*)\]|type= *(\d+), *attr=0x({_H}+),?)"
-    rf" *range=\[ ?0x({_H}+) ?- ?0x({_H}+) ?([)\]])"
+    rf"(?:\[([^|\]]{{0,40}})\|?([^\]]{{0,90}})\]|type= *(\d+), *attr=0x({_N}),?)"
+    rf" *range=\[ ?0x({_N}) ?- ?0x({_N}) ?([)\]])"
 )
-_SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_H}+),? len=(?:0x)?({_H}+)")
+_SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_N}),? len=(?:0x)?({_N})")
 
 _SRAT = re.compile(r"(?:SRAT|NUMA): *Node +(\d+) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)")
 _SRAT_BODY = re.compile(
-    rf"(\d+)[ ,:]*(?:\[ ?mem ?0x({_H}+) ?- ?0x({_H}+) ?\]|\[(?:0x)?({_H}+)[,-] ?(?:0x)?({_H}+)\]"
-    rf"|({_H}+)-({_H}+)(?![\w-]))(.*)"
+    rf"(\d{{1,9}})(?:[ ,:]{{1,3}}|(?=\[))"
+    rf"(?:\[ ?mem ?0x({_N}) ?- ?0x({_N}) ?\]|\[(?:0x)?({_N})[,-] ?(?:0x)?({_N})\]"
+    rf"|({_N})-({_N})(?![\w-]))(.*)"
 )
 _SRAT_LENGTH = re.compile(
-    rf"SRAT Memory \(0x({_H}+) length 0x({_H}+)(?: type 0x\w+)?\) in proximity domain (\d+)(.*)"
-    rf"|SRAT: Found memory domain (\d+) addr (?:0x)?({_H}+) len (?:0x)?({_H}+):(.*)"
+    rf"SRAT Memory \(0x({_N}) length 0x({_N})(?: type 0x\w+)?\) in proximity domain (\d+)(.*)"
+    rf"|SRAT: Found memory domain (\d+) addr (?:0x)?({_N}) len (?:0x)?({_N}):(.*)"
 )
 _SRAT_PAGES = re.compile(
-    rf"Memory range 0x({_H}+) to 0x({_H}+) \(type 0x\w+\) in proximity domain 0x({_H}+)(.*)"
+    rf"Memory range 0x({_N}) to 0x({_N}) \(type 0x\w+\) in proximity domain 0x({_N})(.*)"
 )
 
 _EFI_RAM: Final = frozenset({1, 2, 3, 4, 7})
@@ -175,6 +178,12 @@ def _number(digits: str) -> int | None:
 
 
 _TOO_LONG: Final = "the row has a number of more than 16 hexadecimal digits"
+_LOST_DIGIT: Final = "one of the row's numbers has lost a digit"
+
+
+def _lost_digit(a: str, b: str) -> bool:
+    """Whether of two numbers padded alike the longer one shows that the shorter one should be as long."""
+    return len(a) != len(b) and max(a, b, key=len).startswith("0")
 
 
 def _closed(row: Row, start: str, last: str) -> Row:
@@ -182,6 +191,8 @@ def _closed(row: Row, start: str, last: str) -> Row:
     a, b = _number(start), _number(last)
     if a is None or b is None:
         return row._replace(why=_TOO_LONG)
+    if _lost_digit(start, last):
+        return row._replace(start=a, why=_LOST_DIGIT)
     return row._replace(start=a, end=b + 1)
 
 
@@ -192,13 +203,17 @@ def _half_open(row: Row, start: str, end: str) -> Row:
         if a is None or end.lstrip("0") != "1" + "0" * MAX_DIGITS:
             return row._replace(why=_TOO_LONG)
         b = 1 << 64
+    elif _lost_digit(start, end):
+        return row._replace(start=a, why=_LOST_DIGIT)
     return row._replace(start=a, end=b)
 
 
-def _sized(row: Row, start: str, size: str) -> Row:
+def _sized(row: Row, start: str, size: str, padded: bool = True) -> Row:
     a, n = _number(start), _number(size)
     if a is None or n is None:
         return row._replace(why=_TOO_LONG)
+    if padded and _lost_digit(start, size):
+        return row._replace(start=a, why=_LOST_DIGIT)
     if a + n > 1 << 64:
         return row._replace(start=a, why="the row ends past 2^64")
     return row._replace(start=a, end=a + n)
@@ -243,7 +258,7 @@ def bare_row(text: str) -> Row | None:
         return row if row.kind and found[1] == "mem" else None
     if found := _XEN_EFI.match(text):
         row = _closed(Row("efi"), found[1], found[2])
-        return _efi_typed(row, int(found[3]), int(found[4], 16))
+        return _efi_typed(row, int(found[3][:4]), int(found[4], 16))
     return None
 
 
@@ -283,7 +298,9 @@ def memblock_row(text: str) -> Row | None:
     if found is None:
         return None
     node = int(found[5][:9]) if found[5] else None
-    return _sized(Row("memblock", label="memory", node=node, nr=int(found[1][:8], 16)), found[2], found[4])
+    return _sized(
+        Row("memblock", label="memory", node=node, nr=int(found[1][:8], 16)), found[2], found[4], False
+    )
 
 
 def mips_row(text: str) -> Row | None:
