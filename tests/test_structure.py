@@ -19,7 +19,7 @@ FLOORS = (
     ("firmware",),
     ("_core", "_timing"),
     ("boot",),
-    ("_machine",),
+    ("_machine", "_embed"),
     ("machine", "timing", "embed", "peers"),
     ("maps",),
     ("report", "studies"),

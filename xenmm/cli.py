@@ -85,6 +85,8 @@ def _main(argv: Sequence[str]) -> int:
         _complain(f"error: {_os_error(e)}")
     except MemoryError:
         _complain("error: out of memory")
+    except ImportError as e:
+        _complain(f"error: {e} (xenmm doctor shows what is missing)")
     except Exception as e:
         if "--traceback" in argv:
             raise
@@ -263,6 +265,17 @@ def _add_boot_options(sub: argparse.ArgumentParser) -> None:
         default="default",
         help="the M2P copy for 32-bit PV guests (default: as the profile has it)",
     )
+    sub.add_argument(
+        "--no-hotplug", action="store_true", help="leave out hot-pluggable SRAT rows, to see what they cost"
+    )
+    sub.add_argument(
+        "--stack-guards", action="store_true", help="split the page at node 0's top, as real boots do"
+    )
+    sub.add_argument(
+        "--command-line",
+        metavar="TEXT",
+        help="Xen's boot options, as mem=64G (default: those a Xen log states; ignore: none)",
+    )
 
 
 def _add_output(sub: argparse.ArgumentParser) -> None:
@@ -366,7 +379,13 @@ def _load(args: argparse.Namespace) -> tuple[MemoryMap, Input]:
 
 def _boot_options(args: argparse.Namespace) -> dict[str, Any]:
     compat = {"on": True, "off": False, "default": None}[args.compat_m2p]
-    return {"page_sizes": args.page_sizes, "compat_m2p": compat}
+    return {
+        "page_sizes": args.page_sizes,
+        "compat_m2p": compat,
+        "hotplug": False if args.no_hotplug else None,
+        "stack_guards": args.stack_guards,
+        "command_line": args.command_line,
+    }
 
 
 def _booted(args: argparse.Namespace) -> tuple[Host, Input]:

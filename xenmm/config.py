@@ -15,9 +15,12 @@ from .version import __version__
 
 _PACKAGE: Final = Path(__file__).parent
 
-#: Extension modules that the build makes, and what stops working without them.
-EXTENSIONS: Final = {
+# What each extension module is for; which there should be, their stubs say.
+_PURPOSES: Final = {
     "_core": "conversions of frames and addresses",
+    "_embed": "hooks for other simulators, in C",
+    "_machine": "page_info, domains, the live M2P and grants",
+    "_timing": "caches, TLBs and page walks",
 }
 
 #: Optional packages, and why one would want them.
@@ -50,7 +53,7 @@ def checks() -> tuple[Check, ...]:
         Check("xenmm", True, True, f"{__version__} in {_PACKAGE}"),
         Check("python", sys.version_info >= (3, 11), True, _python()),
         _numpy(),
-        *(_extension(name, purpose) for name, purpose in EXTENSIONS.items()),
+        *(_extension(name) for name in sorted(p.stem for p in _PACKAGE.glob("_[a-z]*.pyi"))),
         _headers(),
         _bundled_maps(),
         _self_test(),
@@ -120,7 +123,8 @@ def _numpy() -> Check:
         return Check("numpy", False, True, f"{_why(e)}; needed for arrays: pip install numpy")
 
 
-def _extension(name: str, purpose: str) -> Check:
+def _extension(name: str) -> Check:
+    purpose = _PURPOSES.get(name, "the package")
     try:
         module = importlib.import_module(f".{name}", __package__)
     except Exception as e:

@@ -53,7 +53,7 @@ def test_json_holds_what_the_text_shows(name):
     assert facts["schema"] == "xenmm-report/1"
     assert facts["xenmm"] == xenmm.__version__
     assert len(facts["input"]["sha256"]) == 64
-    assert facts["options"] == {"page_sizes": "1g", "compat_m2p": None}
+    assert facts["options"] == {"page_sizes": "1g"}
     assert [s["profile"] for s in facts["steps"]] == list(STEPS)
     assert facts["machine"]["ram_bytes"] == report.memory_map.ram_bytes
     assert len(facts["machine"]["notes"]) == len(report.memory_map.notes)

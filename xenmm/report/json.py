@@ -88,6 +88,7 @@ def step_to_dict(host: Host) -> dict[str, Any]:
     """One profile's line of the report."""
     return {
         **host.overhead().to_dict(),
+        "options": asdict(host.options),
         "compression": {
             "kind": host.compression.kind,
             "reason": host.compression.reason,

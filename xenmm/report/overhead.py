@@ -75,18 +75,26 @@ def make_report(
     *,
     profiles: Sequence[str] | None = None,
     page_sizes: str = "1g",
-    compat_m2p: bool | None = None,
+    **options: Any,
 ) -> Report:
     """Boot a machine under every profile, or under those asked for.
+
+    Parameters
+    ----------
+    memory_map, given : MemoryMap, Input
+        The machine, and where it was read.
+    profiles : sequence of str, optional
+        Which profiles, in this order; :data:`STEPS` by default.
+    page_sizes, **options
+        As :func:`xenmm.boot` takes them; the same for every profile.
 
     Raises
     ------
     ConfigError
-        If a profile is unknown.
+        If a profile is unknown or an option is out of its domain.
     MemoryMapError
         If the map holds no memory that a hypervisor can boot on.
     """
-    options = {"page_sizes": page_sizes, "compat_m2p": compat_m2p}
     names = tuple(dict.fromkeys(profiles)) if profiles else STEPS
-    hosts = tuple(boot(memory_map, name, page_sizes=page_sizes, compat_m2p=compat_m2p) for name in names)
-    return Report(memory_map, given, hosts, options)
+    hosts = tuple(boot(memory_map, name, page_sizes=page_sizes, **options) for name in names)
+    return Report(memory_map, given, hosts, {"page_sizes": page_sizes, **options})
