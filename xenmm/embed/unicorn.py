@@ -30,9 +30,12 @@ class Attachment:
         Machine address of the frame table's first byte.
     """
 
-    def __init__(self, uc: Any, fill: TlbFill, frame_table_maddr: int, hook: int) -> None:
+    def __init__(
+        self, uc: Any, fill: TlbFill, frame_table_maddr: int, runs: list[tuple[int, int]], hook: int
+    ) -> None:
         self._uc = weakref.ref(uc)
         self._fill = fill
+        self._runs = runs
         self._hook = hook
         self.frame_table_maddr = frame_table_maddr
 
@@ -47,10 +50,12 @@ class Attachment:
         return self._fill.faults
 
     def detach(self) -> None:
-        """Remove the hook; the engine then has every virtual address at the same physical one."""
+        """Remove the hook and the frame table's memory; virtual addresses are physical ones from then on."""
         uc = self._uc()
         if uc is not None and _ATTACHED.pop(uc, None) is self:
             uc.hook_del(self._hook)
+            for start, end in self._runs:
+                uc.mem_unmap(start, end - start)
             _flush_tlb(uc)
 
 
@@ -109,12 +114,13 @@ def attach(
     if frame_table_maddr % PAGE_SIZE:
         raise ConfigError(f"frame_table_maddr {frame_table_maddr:#x} is not on a page")
     fill = TlbFill(host.capsule, frame_table_maddr)
-    for start, end in _frame_table_runs(struct):
-        uc.mem_map(frame_table_maddr + start, end - start)
+    runs = [(frame_table_maddr + s, frame_table_maddr + e) for s, e in _frame_table_runs(struct)]
+    for start, end in runs:
+        uc.mem_map(start, end - start)
     uc.ctl_set_tlb_mode(unicorn.UC_TLB_VIRTUAL)
     hook = (_c_hook if callback == "c" else _python_hook)(unicorn, uc, fill)
     _flush_tlb(uc)
-    attachment = Attachment(uc, fill, frame_table_maddr, hook)
+    attachment = Attachment(uc, fill, frame_table_maddr, runs, hook)
     _ATTACHED[uc] = attachment
     return attachment
 
