@@ -17,7 +17,7 @@ PACKAGE = Path(xenmm.__file__).parent
 FLOORS = (
     ("constants", "errors", "version"),
     ("firmware",),
-    ("_core", "_timing"),
+    ("_core", "_timing", "_embed"),
     ("boot",),
     ("_machine", "_embed"),
     ("machine", "timing", "embed", "peers"),

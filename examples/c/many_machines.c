@@ -5,8 +5,8 @@
  *     cc -O2 -std=c99 -I"$(python -c 'import xenmm; print(xenmm.get_include())')" many_machines.c -o many
  *     ./many server.json 0x10000000
  *
- * The JSON is one flat object whose keys are the struct's fields and whose numbers are hexadecimal strings, so
- * that a few lines read it; a simulator with a JSON library will use that.
+ * The JSON's "frozen" member has the struct's fields as keys and hexadecimal strings as numbers, each value on
+ * a line of its own, so that a few lines read it; a simulator with a JSON library will use that.
  */
 #include "xenmm.h"
 
@@ -22,7 +22,7 @@ static size_t field(const char *json, const char *name, uint64_t *values, size_t
     const char *at;
     size_t count = 0;
 
-    snprintf(key, sizeof key, "\n \"%s\": ", name); /* top-level keys stand one space in */
+    snprintf(key, sizeof key, "\n  \"%s\": ", name); /* the keys of "frozen" stand two spaces in */
     at = strstr(json, key);
     if (at == NULL) {
         fprintf(stderr, "no field %s\n", name);
@@ -37,7 +37,7 @@ static size_t field(const char *json, const char *name, uint64_t *values, size_t
             values[count] = strtoull(at + 1, NULL, 16);
         count++;
         at = strchr(at + 1, '"') + 1;
-    } while (*at == ',' && (at[1] == '\n') && at[2] == ' ' && at[3] == ' ');
+    } while (strncmp(at, ",\n   \"", 6) == 0);
     return count;
 }
 

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 #: What :func:`export` writes, and what each is for.
 FORMATS: Final = {
     "c": "one self-contained C and C++ header with this machine's constants",
-    "json": "the frozen struct, field by field, for the generic header",
+    "json": "the map, and the frozen struct field by field for the generic header",
 }
 
 

@@ -36,10 +36,8 @@ def provenance(host: HostCore) -> dict[str, str]:
         "params_sha256": _sha256(struct),
     }
     if memory_map is not None:
-        from ..firmware.own_json import to_dict
-
         facts["machine"] = memory_map.name or "unnamed"
-        facts["memory_map_sha256"] = _sha256(to_dict(memory_map))
+        facts["memory_map_sha256"] = _sha256(memory_map.to_dict())
         facts["profile"] = plan.profile.name
         facts["page_sizes"] = plan.options.page_sizes
     return facts

@@ -265,9 +265,9 @@ def _line_of(path: _Path, text: str, numbers: Sequence[int]) -> int | None:
 
 
 def _map_in(document: Any, file: str | None) -> MemoryMap:
-    fields = _fields(
-        document, (), ("schema", "ranges"), ("name", "arch", "format", "srat", "notes", "stated")
-    )
+    # "frozen" is what one boot made of the map, which an export adds; it says nothing about the machine.
+    optional = ("name", "arch", "format", "srat", "notes", "stated", "frozen")
+    fields = _fields(document, (), ("schema", "ranges"), optional)
     if fields["schema"] != MAP_SCHEMA:
         raise _FieldError(
             ("schema",), f"{_show(fields['schema'])} is not the schema {MAP_SCHEMA!r} that is read here"
