@@ -33,10 +33,10 @@ def test_functions_serve_prange_and_python_alike():
     pages = np.empty_like(mfns)
     assert convert(mfns, pages) == sum(oracle.mfn_valid(int(mfn)) for mfn in mfns)
     assert [int(p) for p in pages] == [oracle.mfn_to_page(int(mfn)) for mfn in mfns]
-    # Small integers arrive as int64, large ones as uint64; results are exact past 2^53.
-    for mfn in (0, 71, 1 << 40, (1 << 63) + 5):
-        assert mfn_to_page(mfn) == oracle.mfn_to_page(mfn)
-        assert mfn_valid(mfn) is oracle.mfn_valid(mfn)
+    # A Python integer is an int64 to numba, so that large ones come as NumPy's; results are exact past 2^53.
+    for mfn in (0, 71, 1 << 40, np.uint64((1 << 63) + 5)):
+        assert mfn_to_page(mfn) == oracle.mfn_to_page(int(mfn))
+        assert mfn_valid(mfn) is oracle.mfn_valid(int(mfn))
 
 
 def test_two_machines_keep_their_own_constants():
