@@ -7,7 +7,7 @@ PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CC      ?= cc
 VENV    := .venv
 BIN     := $(VENV)/bin
-MACHINE ?= dell-r930
+MACHINE ?= taishan200-4node
 PYTEST_ARGS ?=
 
 SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/*.h xenmm/*.c xenmm/include/*.h)
@@ -67,7 +67,8 @@ $(VENV)/build-packages: pyproject.toml | $(VENV)/python
 
 $(VENV)/built: $(SOURCES) | $(VENV)/build-packages
 	@echo 'building xenmm in $(VENV) ...' >&2
-	@CC="$(CC)" $(PIP) install --quiet --no-build-isolation --editable .
+	@CC="$(CC)" $(PIP) install --quiet --no-build-isolation --editable . >$(VENV)/build.log 2>&1 || \
+	  { cat $(VENV)/build.log >&2; echo 'the build failed: its messages stand above' >&2; exit 1; }
 	@touch $@
 
 $(VENV)/%-packages: pyproject.toml | $(VENV)/build-packages
