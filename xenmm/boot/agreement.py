@@ -202,7 +202,8 @@ def _nodes(rows: set[tuple[int, int, int, bool]]) -> str:
 
 
 def _is_xen(memory_map: MemoryMap) -> bool:
-    return memory_map.format.startswith("xen")
+    # "xenmm-map" is our own JSON, of any machine; written from a Xen log it still states Xen's version.
+    return memory_map.format.startswith("xen-") or memory_map.stated.xen_version is not None
 
 
 def _version(text: str | None) -> tuple[int, int]:

@@ -320,7 +320,7 @@ def memory_options(memory_map: MemoryMap, profile: Profile, command_line: str | 
     text = command_line
     if text is None:
         text = memory_map.stated.command_line or ""
-        if "xen" not in memory_map.format:
+        if not memory_map.format.startswith("xen-") and memory_map.stated.xen_version is None:
             return MemoryOptions(notes=foreign_notes(text))
     return parse_xen(text, availmem=profile.modern, pdx_compress=profile.checks_regions)
 

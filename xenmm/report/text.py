@@ -55,8 +55,6 @@ def _machine(report: Report, width: int) -> list[str]:
         ("NUMA", _numa(m)),
         *_table_facts(report),
     ]
-    if m.arch and m.arch != "x86":
-        facts.append(("model", f"Xen's tables of x86-64, laid out on the memory of this {m.arch} machine"))
     lines = [printable(m.name) or name, ""]
     label = max(len(word) for word, _ in facts)
     for word, text in facts:
