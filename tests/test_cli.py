@@ -317,6 +317,16 @@ class TestAnswers:
                 n: f["value"] for n, f in forms.items()
             }
 
+    def test_export_of_a_booted_machine_is_the_hosts_own(self):
+        for profile, size in (("xen-offset", "1g"), ("fold", "2m")):
+            words = ("--profile", profile, "--page-sizes", size)
+            host = xenmm.boot(bundled()[DEFAULT_MAP], profile, page_sizes=size)
+            run = xenmm_run("export", DEFAULT_MAP, "--format", "c", "--prefix", "one", *words)
+            assert run.stdout.decode() == host.export("c", prefix="one") and run.stderr == b""
+            run = xenmm_run("export", DEFAULT_MAP, "--format", "json", *words)
+            assert json.loads(run.stdout)["frozen"] == json.loads(host.export("json"))["frozen"]
+        refused("export", DEFAULT_MAP, "--format", "c", "--prefix", "a-b", says="'a-b'")
+
     def test_export_reads_back_and_says_what_it_left_out(self, tmp_path):
         memory_map = xenmm.read_map(bundled()[DEFAULT_MAP])
         for name in _FORMATS:

@@ -155,11 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show where an internal error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], help: str, *examples: str) -> Any:
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, *examples: str, notes: str = ""
+    ) -> Any:
         sub = commands.add_parser(
             name,
             help=help,
-            description=help[0].upper() + help[1:] + ".",
+            description="\n".join(filter(None, (help[0].upper() + help[1:] + ".", notes))),
             epilog="examples:\n" + "\n".join(f"  xenmm {e}" for e in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -215,13 +217,22 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(
         "export",
         _export,
-        "write the memory map in another format; what has no place there is named on standard error",
-        "export server.dmesg --format json -o server.json",
+        "write the memory map in another format, or a booted machine's conversions for another program",
         "export dell-r930 --format xen",
+        "export server.dmesg --format json -o server.json",
+        "export server.dmesg --format c --profile xen-mask > machine_mm.h",
+        notes="What has no place in a format is named on standard error. json holds the map and, for the\n"
+        "profile, the frozen parameters; c is a header with these as constants.",
     )
     _add_input(sub)
-    sub.add_argument("--format", required=True, choices=_FORMATS, help="what to write")
+    formats = ("c", *_FORMATS)
+    sub.add_argument("--format", required=True, choices=formats, help="what to write")
     sub.add_argument("-o", "--output", default="-", metavar="OUT", help="file to write; - is standard output")
+    sub.add_argument(
+        "--prefix", default="machine", metavar="P", help="c: what every name starts with (default: machine)"
+    )
+    _add_profile(sub)
+    _add_boot_options(sub)
 
     add(
         "doctor",
@@ -339,7 +350,11 @@ def _convert(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from .firmware.writers import left_out, write_map
 
-    memory_map, _ = _load(args)
+    memory_map, given = _load(args)
+    if args.format == "c" or (args.format == "json" and memory_map.top > 0):
+        host = _boot_map(args, memory_map, given)
+        _write(args.output, host.export(args.format, prefix=args.prefix))
+        return EXIT_DONE
     written = write_map(memory_map, args.format)
     if isinstance(written, bytes) and args.output == "-" and sys.stdout.isatty():
         from .errors import ConfigError
@@ -389,11 +404,15 @@ def _boot_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _booted(args: argparse.Namespace) -> tuple[Host, Input]:
+    memory_map, given = _load(args)
+    return _boot_map(args, memory_map, given), given
+
+
+def _boot_map(args: argparse.Namespace, memory_map: MemoryMap, given: Input) -> Host:
     from .boot.host import boot
     from .report.inputs import need_ram
 
-    memory_map, given = _load(args)
-    return boot(need_ram(memory_map, given.name), args.profile, **_boot_options(args)), given
+    return boot(need_ram(memory_map, given.name), args.profile, **_boot_options(args))
 
 
 def _output(

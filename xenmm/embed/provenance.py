@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from .._core import HostCore
 from .._embed import struct_values
@@ -13,16 +13,11 @@ from ..version import __version__
 _MODES: Final = ("none", "mask", "offset")
 
 
-def canonical_json(document: Any) -> str:
-    """One text for one document: sorted keys, no spaces."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
-
-
 def provenance(host: HostCore) -> dict[str, str]:
     """What an export says of its origin, by name.
 
-    ``memory_map_sha256`` is the hash of the map's own JSON in its canonical form (sorted keys, no spaces), or
-    "unknown" for a host that was made from parameters alone; ``params_sha256`` is that of the struct.
+    ``memory_map_sha256`` is :attr:`MemoryMap.sha256`, whatever file the map came from, or "unknown" for a
+    host that was made from parameters alone; ``params_sha256`` is the hash of the struct's values.
     """
     struct = struct_values(host.capsule)
     memory_map, plan = getattr(host, "memory_map", None), host.plan
@@ -33,15 +28,11 @@ def provenance(host: HostCore) -> dict[str, str]:
         "profile": "unknown",
         "page_sizes": "unknown",
         "compression": _MODES[struct["mode"]],
-        "params_sha256": _sha256(struct),
+        "params_sha256": hashlib.sha256(json.dumps(struct).encode()).hexdigest(),
     }
     if memory_map is not None:
         facts["machine"] = memory_map.name or "unnamed"
-        facts["memory_map_sha256"] = _sha256(memory_map.to_dict())
+        facts["memory_map_sha256"] = memory_map.sha256
         facts["profile"] = plan.profile.name
         facts["page_sizes"] = plan.options.page_sizes
     return facts
-
-
-def _sha256(document: Any) -> str:
-    return hashlib.sha256(canonical_json(document).encode()).hexdigest()
