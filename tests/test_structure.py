@@ -87,6 +87,14 @@ def test_import_brings_in_nothing_heavy():
     assert {"numpy", "argparse", "json", "xenmm.boot", "xenmm.firmware"} & set(loaded) == set()
 
 
+def test_report_needs_no_numpy():
+    # Half of a report's time would be the import.
+    code = (
+        "import sys; from xenmm.cli import main; main(['report', 'dell-r930']); print('numpy' in sys.modules)"
+    )
+    assert run(code).splitlines()[-1] == "False"
+
+
 def test_boot_is_a_function_and_a_package_in_either_order():
     assert run("import xenmm; import xenmm.boot.frozen as f; print(callable(xenmm.boot), f.__name__)") == (
         "True xenmm.boot.frozen"

@@ -85,17 +85,9 @@ def machine_to_dict(m: MemoryMap) -> dict[str, Any]:
 
 
 def step_to_dict(host: Host) -> dict[str, Any]:
-    """One profile's line of the report."""
-    return {
-        **host.overhead().to_dict(),
-        "options": asdict(host.options),
-        "compression": {
-            "kind": host.compression.kind,
-            "reason": host.compression.reason,
-            "fields": host.compression.parameters(),
-        },
-        "max_page": host.max_page,
-        "max_pdx": host.max_pdx,
-        "lost": [asdict(part) for part in host.lost],
-        "hazards": [asdict(h) for h in host.hazards],
-    }
+    """One profile's line of the report; the words are those of :meth:`xenmm.Host.to_dict`."""
+    facts = host.to_dict()
+    return {**host.overhead().to_dict(), **{name: facts[name] for name in _HOST_FACTS}}
+
+
+_HOST_FACTS: Final = ("options", "compression", "max_page", "max_pdx", "lost", "hazards")
