@@ -1,5 +1,7 @@
 """Each style of each generation gives the same machine; look-alikes, boots and damage are told apart."""
 
+import quopri
+
 import log_samples as s
 import pytest
 
@@ -81,6 +83,15 @@ RAM_ONLY = {
     "pfn-2.6.30": s.text(
         ["early_node_map[4] active PFN ranges"],
         [f"    {i}: 0x{a >> 12:08x} -> 0x{b >> 12:08x}" for i, (a, b) in enumerate(((0, 0x9F000), *RAM[1:]))],
+    ),
+    "pfn-2.6.24": s.text(
+        ["early_node_map[4] active PFN ranges"],
+        [f"    {i}: {a >> 12:8d} -> {b >> 12:8d}" for i, (a, b) in enumerate(((0, 0x9F000), *RAM[1:]))],
+    ),
+    "freebsd-chunks": s.text(
+        ["Physical memory chunk(s):"],
+        [f"0x{a:016x} - 0x{b - 1:016x}, {b - a} bytes ({(b - a) >> 12} pages)" for a, b in RAM],
+        ["Excluded memory regions:", "  0x00200000 - 0x002fffff,     1 MB (    256 pages) NoAlloc"],
     ),
     "memblock": s.text(
         ["MEMBLOCK configuration:"],
@@ -850,3 +861,45 @@ def test_wrapped_command_line_is_joined():
     lines = ["Xen version 4.17.1", "Command line: " + first, second, *s.xen_new()]
     quoted = "".join(("> (XEN) " if i != 2 else "> ") + line + "\n" for i, line in enumerate(lines))
     assert read_map(quoted).stated.command_line == f"{first} {second}"
+
+
+def test_quoted_printable_mail_is_undone():
+    lines = [
+        "Command line: console=ttyS0 root=/dev/sda1",
+        *s.linux_new(),
+        *s.srat_linux(),
+        "Memory: 1K/2K = x",
+    ]
+    body = quopri.encodestring(s.text(["\u00a0[    0.000000] " + line for line in lines]).encode())
+    assert body.count(b"=\n") > 3
+    found = read_map(body)
+    assert found.ram == RAM and len(found.srat) == 3
+    assert found.stated.command_line == "console=ttyS0 root=/dev/sda1"
+    assert body.split(b"\n")[found.ranges[3].source.line - 1].find(b"BIOS-e820") > 0
+
+
+@pytest.mark.parametrize("size", [4, 16, 64])
+def test_page_numbers_are_scaled_by_the_total_that_the_boot_states(size):
+    rows = [
+        "early_node_map[2] active PFN ranges",
+        "    0: 0x00000000 -> 0x00008000",
+        "    0: 0x00010000 -> 0x00020000",
+    ]
+    total = (0x8000 + 0x10000) * size
+    for line in (
+        f"Memory: 1k/{total}k available (4k kernel code, 9k reserved)",
+        f"Memory: 1K/{total}K available",
+    ):
+        found = read_map(s.text("Linux version 2.6.32", rows, line))
+        assert found.ram == ((0, 0x8000 * size << 10), (0x10000 * size << 10, 0x20000 * size << 10))
+
+
+def test_page_size_that_is_assumed_is_said():
+    rows = ["early_node_map[1] active PFN ranges", "    0: 0x00000000 -> 0x00008000"]
+    assert any("assumed" in n.text for n in warnings(read_map(s.text(rows))))
+    assert not warnings(read_map(s.text("Linux version 2.6.32 (x86_64-linux-gnu-gcc)", rows)))
+
+
+def test_srat_row_of_a_device_tree_has_no_domain():
+    found = read_map(s.xen(s.xen_arm(), "SRAT: Node 1 0000000100000000-0000002040000000"))
+    assert [(r.start, r.end, r.node, r.pxm) for r in found.srat] == [(1 << 32, 0x2040000000, 1, None)]

@@ -60,7 +60,8 @@ def read_map(
     from .detect import read_input
     from .source import Input, open_source
 
-    if not isinstance(source, bytes) and os.path.isdir(source):
+    is_path = isinstance(source, os.PathLike) or (isinstance(source, str) and "\n" not in source)
+    if is_path and os.path.isdir(source):
         from .folders import read_folder
 
         path = Path(source)

@@ -25,6 +25,7 @@ _FAMILIES: Final = {
     "nodes": ("linux-node-ranges", 4),
     "memblock": ("linux-memblock", 5),
     "pfn": ("linux-pfn-ranges", 5),
+    "chunks": ("freebsd-chunks", 5),
     "iomem": ("iomem", 6),
     "mips": ("mips-memory", 7),
 }
@@ -241,9 +242,9 @@ def _page_size(rows: Sequence[Placed], boot: Boot) -> tuple[int, str]:
     """The size of the pages that a map counts in: by the total that its boot states, else the usual."""
     pages = sum((p.row.end or 0) - p.row.start for p in rows)
     stated, _ = read_facts(boot.facts, False)
-    present = stated.details.get("present_bytes")
-    if present is not None:
-        return min(_PAGE_SIZES, key=lambda size: abs(pages * size - present)), ""
+    total = stated.details.get("present_bytes") or stated.details.get("memory_end_bytes")
+    if total is not None:
+        return min(_PAGE_SIZES, key=lambda size: abs(pages * size - total)), ""
     arch = arch_of(boot.facts)
     doubt = "" if arch == "x86" else f"the map counts pages; {PAGE_SIZE} bytes a page are assumed"
     return PAGE_SIZE, doubt

@@ -9,7 +9,7 @@ from ..errors import MemoryMapError
 from . import console_log
 from .log_prefix import split_line
 from .memory_map import MemoryMap
-from .source import Input, Lines
+from .source import Input, Lines, undo_quoted_printable
 
 #: The largest document that is read as a whole, and the largest table or blob, in bytes.
 _MOST_JSON: Final = 256 << 20
@@ -48,6 +48,7 @@ def read_input(source: Input, *, boot: int | None, map: str, strict: bool) -> Me
 
 
 def _read_text(lines: Lines, file: str, boot: int | None, map: str, strict: bool) -> MemoryMap:
+    lines = undo_quoted_printable(lines)
     iomem = _reader("iomem")
     found, refusal = None, None
     try:

@@ -77,11 +77,13 @@ _HEADINGS: Final = (
     (re.compile(r"\bEarly memory node ranges"), "nodes"),
     (re.compile(r"\b(?:early_node_map\[\d+\] active|Early memory) PFN ranges"), "pfn"),
     (re.compile(r"\bMEMBLOCK configuration:"), "memblock"),
+    (re.compile(r"\bPhysical memory chunk\(s\):"), "chunks"),
+    (re.compile(r"\bExcluded memory regions:"), "excluded"),
     (re.compile(r"^\s*Memory Ranges:"), "nodes"),
 )
-_HEADING_WORD = re.compile(r"[Mm]ap:|ranges|PFN ranges|MEMBLOCK|Memory Ranges:")
+_HEADING_WORD = re.compile(r"[Mm]ap:|ranges|PFN ranges|MEMBLOCK|Memory Ranges:|chunk\(s\)|Excluded mem")
 _GAP = re.compile(
-    r"[\s\[(<]*(?:\.{2,}|…+\.?|-* ?8< ?-*|snip(?:ped)?|cut|skipped|etc\.?)[.\s\w]{0,20}[\s\])>]*$"
+    r"[\s\[(<]*(?:\.{2,}|[…\ufffd]+\.?|-* ?8< ?-*|snip(?:ped)?|cut|skipped|etc\.?)[.\s\w]{0,20}[\s\])>]*$"
     r"|.*\b\d+ (?:printk |kernel )?messages? (?:were )?(?:dropped|suppressed|lost|missed|skipped)"
     r"|.*\bMissed \d+ kernel messages",
     re.I,
@@ -101,12 +103,14 @@ _MARKS: Final = (
     "MEMBLOCK", "inux version", "ommand line", "last_pfn", "PFN", "PDX", "System RAM", "DMI:", "odel:", "HVM",
     "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
     "uppressed", "issed ", "otplug", "ot-plug", "volatile", "usable", "eserved", "(ACPI", "(type ", "] type",
-    "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", "-> 0x", "oximity", "(d",
+    "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", " -> ", "oximity", "hunk(s)", " pages)", "(d",
 )  # fmt: skip
 #: A line without a match of this, and not right behind one with a match, holds nothing that is looked for.
 ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
 #: A row of these maps printed again belongs to another boot; the other maps may be printed again at will.
 _ONCE_A_BOOT: Final = frozenset({"xen", "xen-arm", "e820", "nodes", "pfn", "mips", "smap"})
+#: Maps whose rows do not name them: the heading does.
+_BARE: Final = frozenset({"xen", "guest", "e820", "user", "modified", "setup", "pfn", "efi", "chunks"})
 _XEN_FAMILIES: Final = frozenset({"xen", "xen-arm"})
 _MAX_CONTINUATIONS: Final = 2
 _OWN_PREFIX = re.compile(r"\(XEN\)|\[ *\d+\.\d+|kernel:|<\d>")
@@ -281,9 +285,7 @@ class Scanner:
         if family is None:
             return False
         realm = self._realm(family, line)
-        self._bare = (
-            family if family in ("xen", "guest", "e820", "user", "modified", "setup", "pfn", "efi") else ""
-        )
+        self._bare = family if family in _BARE else ""
         old = self._open.get((realm, family))
         if old is not None and (old.rows or old.broken) and family in _ONCE_A_BOOT:
             self._new_boot(realm, line.number)
@@ -374,10 +376,13 @@ def _same(a: Row, b: Row) -> bool:
     return (a.start, a.end, a.label, a.node) == (b.start, b.end, b.label, b.node)
 
 
+_UNDER_HEADING: Final = {"pfn": rows.pfn_row, "chunks": rows.chunk_row}
+
+
 def _read_row(text: str, under: str) -> Row | None:
     for mark, read in rows.MARKED:
         if mark.search(text) and (row := read(text)) is not None:
             return row
-    if under == "pfn":
-        return rows.pfn_row(text)
+    if under in _UNDER_HEADING:
+        return _UNDER_HEADING[under](text)
     return rows.bare_row(text)

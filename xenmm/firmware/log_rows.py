@@ -12,10 +12,11 @@ Xen on Arm                ``RAM: A - B``                                 inclusi
 EFI table                 ``mem01: type=7, ... range=[0xA-0xB)``         as its bracket
 EFI table by Xen          ``A-B type=7 attr=f``                          inclusive
 node ranges               ``node 0: [mem 0xA-0xB]``                      inclusive
-node ranges, before 3.5   ``0: 0xA -> 0xB``, page numbers                exclusive
+node ranges, before 3.5   ``0: 0xA -> 0xB``, ``0: A -> B``, pages        exclusive
 memblock                  ``memory[0x0] [0xA-0xB], 0xN bytes``           by its size
 MIPS                      ``memory: SIZE @ A (usable)``                  a size
 FreeBSD                   ``SMAP type=01 base=A len=N``                  a size
+FreeBSD, its own          ``0xA - 0xB, N bytes (M pages)``               inclusive
 SRAT by Linux             ``Node 0 PXM 0 [mem 0xA-0xB]``                 inclusive
 SRAT by Xen, after 4.14   ``Node 0 PXM 0 [A, B]``                        inclusive
 SRAT by both, before      ``Node 0 PXM 0 A-B``                           exclusive
@@ -128,7 +129,8 @@ _XEN_EFI = re.compile(rf"\s*({_H}{{9,24}})-({_H}{{9,24}}) type=(\d+) attr=({_N})
 _ARM = re.compile(rf"\s*RAM: *(?:({_N}) ?- ?({_N})\b)?(.*)")
 
 _NODE = re.compile(r"(?<![\w-])node +(\d+) ?: *(?=\[|$)")
-_PFN = re.compile(rf"\s*(?:node +)?(\d+): +0x({_N}) -> 0x({_N})\s*$")
+_PFN = re.compile(rf"\s*(?:node +)?(\d+): +(?:0x({_N}) -> +0x({_N})|(\d{{1,15}}) -> +(\d{{1,15}}))\s*$")
+_CHUNK = re.compile(rf"\s*0x({_N}) - 0x({_N}), +\d+ (?:bytes|[KMG]B) \( *\d+ pages\)")
 _MEMBLOCK = re.compile(
     rf"\bmemory\[0x({_N})\]\s*\[?0x({_N}) ?- ?0x({_N})\]?, 0x({_N}) bytes(?: on node (\d+))?"
 )
@@ -149,6 +151,7 @@ _SRAT_BODY = re.compile(
     rf"(?:\[ ?mem ?0x({_N}) ?- ?0x({_N}) ?\]|\[(?:0x)?({_N})[,-] ?(?:0x)?({_N})\]"
     rf"|({_N})-({_N})(?![\w-]))(.*)"
 )
+_SRAT_PLAIN = re.compile(rf"\b(?:SRAT|NUMA): *Node (\d{{1,9}}) ({_H}{{8,24}})-({_H}{{8,24}})(.*)")
 _SRAT_LENGTH = re.compile(
     rf"SRAT Memory \(0x({_N}) length 0x({_N})(?: type 0x\w+)?\) in proximity domain (\d+)(.*)"
     rf"|SRAT: Found memory domain (\d+) addr (?:0x)?({_N}) len (?:0x)?({_N}):(.*)"
@@ -290,7 +293,21 @@ def node_row(text: str) -> Row | None:
 def pfn_row(text: str) -> Row | None:
     """A node range in page numbers; valid only under its heading."""
     found = _PFN.match(text)
-    return _half_open(Row("pfn", label="node", node=int(found[1][:9])), found[2], found[3]) if found else None
+    if found is None:
+        return None
+    row = Row("pfn", label="node", node=int(found[1][:9]))
+    # Before 2.6.30 the numbers are decimal.
+    return (
+        _half_open(row, found[2], found[3])
+        if found[2]
+        else row._replace(start=int(found[4]), end=int(found[5]))
+    )
+
+
+def chunk_row(text: str) -> Row | None:
+    """A stretch of FreeBSD's physical memory; valid only under its heading."""
+    found = _CHUNK.match(text)
+    return _closed(Row("chunks", label="chunk"), found[1], found[2]) if found else None
 
 
 def memblock_row(text: str) -> Row | None:
@@ -385,6 +402,10 @@ def srat_row(text: str) -> Row | None:
         node = int(found[3][:8], 16)
         row = _half_open(Row("srat", node=node, pxm=node, flags=srat_flags(found[4])), found[1], found[2])
         return row._replace(start=row.start << 12, end=row.end << 12 if row.end is not None else None)
+    if found := _SRAT_PLAIN.search(text):
+        # Xen on Arm, from a device tree: no proximity domain.
+        row = Row("srat", node=int(found[1]), flags=srat_flags(found[4]), label="SRAT")
+        return _half_open(row, found[2], found[3])
     mark = _SRAT.search(text)
     if mark is None:
         return None

@@ -89,6 +89,8 @@ def _memory_line(found: re.Match[str], number: int, first: Any, facts: Any, deta
     elif found[4]:
         # Before, x86-64 printed the pages up to the last one, and those absent.
         first(details, "present_bytes", total - int(found[4]) * KIB, number)
+    else:
+        first(details, "memory_end_bytes", total, number)
 
 
 def arch_of(lines: Iterable[tuple[int, str]]) -> str:

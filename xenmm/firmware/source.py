@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zlib
 from itertools import pairwise
 from typing import IO, Final
@@ -213,6 +214,37 @@ def _matching_lines(data: bytes, number: int) -> Lines:
             break
         at += 1
     return list(dict(found).items())
+
+
+_ESCAPE: Final = re.compile(r"(?:=[0-9A-F]{2})+")
+#: So many lines that end in "=" make a text quoted-printable, when it has escapes too.
+_SOFT_ENDS: Final = 3
+
+
+def undo_quoted_printable(lines: Lines) -> Lines:
+    """Undo a mail's quoted-printable encoding (RFC 2045, 6.7) where a text shows it, else return it as it is.
+
+    A joined line keeps the number of its first part.
+    """
+    soft = sum(text.rstrip("\r").endswith("=") for _, text in lines)
+    if soft < _SOFT_ENDS or not any(_ESCAPE.search(text) for _, text in lines):
+        return lines
+    joined: Lines = []
+    open_line = False
+    for number, raw in lines:
+        text = raw.rstrip("\r")
+        soft_end = text.endswith("=")
+        text = text[:-1] if soft_end else text
+        if open_line and len(joined[-1][1]) < LINE_LIMIT:
+            joined[-1] = (joined[-1][0], joined[-1][1] + text)
+        else:
+            joined.append((number, text))
+        open_line = soft_end
+    return [(number, _ESCAPE.sub(_unescape, text)) for number, text in joined]
+
+
+def _unescape(found: re.Match[str]) -> str:
+    return bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace")
 
 
 def _that_matter(lines: Lines) -> Lines:
