@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 MACHINE ?= taishan200-4node
 PYTEST_ARGS ?=
 
-SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/*.h xenmm/*.c xenmm/include/*.h)
+SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.pxd xenmm/*.h xenmm/*.c xenmm/include/*.h)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: run test lint types dist check-dist clean help
@@ -25,7 +25,7 @@ test: $(VENV)/built $(VENV)/test-packages
 lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint $(wildcard xenmm/*.pyx xenmm/*.pxd)
+	$(BIN)/cython-lint $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.pxd)
 
 types: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/mypy

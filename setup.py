@@ -1,4 +1,4 @@
-"""Build of the two Cython extensions; everything else stands in pyproject.toml."""
+"""Build of the Cython extensions; everything else stands in pyproject.toml."""
 
 import os
 from glob import glob

@@ -16,14 +16,24 @@ if TYPE_CHECKING:
     from .boot.host import Host, boot
     from .boot.overhead import Overhead
     from .config import get_include, show_config
-    from .errors import ConfigError, FrameError, MemoryMapError, WriteOnceError, XenmmError
+    from .errors import (
+        ConfigError,
+        FrameError,
+        MachineError,
+        MemoryMapError,
+        WriteOnceError,
+        XenmmError,
+    )
     from .firmware import read_map
     from .firmware.memory_map import MemoryMap
+    from .machine.machine import Machine
 
 __all__ = [
     "ConfigError",
     "FrameError",
     "Host",
+    "Machine",
+    "MachineError",
     "MemoryMap",
     "MemoryMapError",
     "Overhead",
@@ -41,6 +51,8 @@ _HOMES = {
     "ConfigError": ".errors",
     "FrameError": ".errors",
     "Host": ".boot.host",
+    "Machine": ".machine.machine",
+    "MachineError": ".errors",
     "MemoryMap": ".firmware.memory_map",
     "MemoryMapError": ".errors",
     "Overhead": ".boot.overhead",

@@ -62,3 +62,10 @@ class WriteOnceError(XenmmError, RuntimeError):
 
     The message names the parameter and who wrote it first.
     """
+
+
+class MachineError(XenmmError, RuntimeError):
+    """A live machine refuses: no memory for it, or a request that its state does not allow.
+
+    The message says what was asked and why it is refused; nothing was changed.
+    """

@@ -465,6 +465,15 @@ class Host(HostCore):
         # The exporters stand above boot, and are looked up by name so that boot does not depend on them.
         return str(import_module("xenmm.embed").export(self, form, prefix=prefix))
 
+    def machine(self, **options: Any) -> Any:
+        """Bring the host to life: a :class:`xenmm.machine.Machine` on it, with records, domains and grants.
+
+        Keywords are those of :class:`xenmm.machine.Machine`. Each call makes a machine of its own; the host
+        does not change.
+        """
+        # As above: a machine stands on a host, not the other way round.
+        return import_module("xenmm.machine").Machine(self, **options)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values, versioned: ``schema`` is ``xenmm-host/1``."""
         return host_to_dict(self.plan, dict(self.params))

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: MIT
+"""Pages in use: owners, reference counts, type counts, allocation for domains and for Xen.
+
+Follows xen/arch/x86/mm.c (page_get_owner_and_reference, get_page, put_page, _get_page_type, _put_page_type,
+steal_page, share_xen_page_with_guest) and xen/common/page_alloc.c (alloc_domheap_pages, free_domheap_pages,
+assign_pages).
+
+Differs from Xen: one lock guards the machine, so no compare-and-exchange; page tables have no contents, so
+validation is counted and always succeeds.
+"""
+
+from libc.errno cimport E2BIG, EBUSY, EINVAL, ENOMEM
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from xenmm.machine._frames cimport (
+    list_add_tail,
+    list_del,
+    m2p_write,
+    page_to_mfn,
+    page_to_pdx,
+    record,
+    run_of,
+    touch_record,
+)
+from xenmm.machine._heap cimport heap_alloc, heap_free
+from xenmm.machine._state cimport (
+    INVALID_M2P,
+    LIST_NULL,
+    NR_ZONES,
+    PGC_ALLOCATED,
+    PGC_COUNT,
+    PGC_NEED_SCRUB,
+    PGC_STATE,
+    PGC_XEN_HEAP,
+    PGT_COUNT,
+    PGT_L4,
+    PGT_TYPE,
+    PGT_VALIDATED,
+    PGT_WRITABLE,
+    domain,
+    hold,
+    machine,
+    page_info,
+)
+
+
+# Allocation flags, one 32-bit word.
+cdef enum:
+    MEMF_ORDER = 0xff              # bits 7:0 order
+    MEMF_BITS_SHIFT = 8            # bits 15:8 address width, 0: any
+    MEMF_NODE_SHIFT = 16           # bits 27:16 node index + 1, 0: any
+    MEMF_EXACT_NODE = 1 << 28
+    MEMF_NO_DMA = 1 << 29
+    MEMF_NO_SCRUB = 1 << 30
+
+
+# Owners.
+
+cdef inline domain *owner_of(machine *m, page_info *pg) noexcept nogil:
+    # The stand-in for pdx_to_virt(owner): the record of the domain's own page holds its domid + 1. Of the
+    # head of a free chunk the word is the order.
+    if pg.owner == 0 or pg.count_info & PGC_STATE:
+        return NULL
+    return m.domains[(record(m, pg.owner).context - 1) & 0x7fff]
+
+
+cdef inline domain *domain_by_id(machine *m, uint32_t domid) noexcept nogil:
+    return m.domains[domid] if domid < 0x8000 else NULL
+
+
+cdef inline void look_at_end(machine *m, domain *d) noexcept nogil:
+    # A dying domain may have lost its last page or pin: to be looked at when the operation is over.
+    # Kept by number, so that several ends in one operation come in one order.
+    cdef domain **at = &m.finish
+    if d.dying > 1:
+        return
+    while at[0] != NULL and at[0].domid < d.domid:
+        at = &at[0].next_finish
+    if at[0] != d:
+        d.next_finish = at[0]
+        at[0] = d
+
+
+# Reference counts.
+
+cdef inline void _adopt_io(machine *m, page_info *pg) noexcept nogil:
+    # Differs from Xen, which gives every I/O frame to dom_io at boot: its record is written at first use.
+    cdef uint64_t mfn
+    if pg.count_info == 0 and pg.owner == 0:
+        mfn = page_to_mfn(m, pg)
+        m.n.page_to_mfn -= 1
+        if run_of(m, mfn) == NULL:
+            pg.count_info = PGC_XEN_HEAP | PGC_ALLOCATED | 1
+            pg.owner = m.dom_io.pdx
+            touch_record(m, page_to_pdx(m, pg))
+
+
+cdef inline domain *page_get_owner_and_reference(machine *m, page_info *pg) noexcept nogil:
+    # Count 0: not allocated. The two highest counts: it would wrap, or use the one kept for get_page_light.
+    m.n.get_page += 1
+    if pg.count_info == 0:
+        _adopt_io(m, pg)
+    if ((pg.count_info + 2) & PGC_COUNT) <= 2:
+        return NULL
+    pg.count_info += 1
+    return owner_of(m, pg)
+
+
+cdef inline void _last_reference_gone(machine *m, page_info *pg) noexcept nogil:
+    # Xen: free_domheap_pages. A Xen-heap page only leaves its domain; who allocated it frees it.
+    cdef domain *d = owner_of(m, pg)
+    cdef uint32_t pdx = <uint32_t>page_to_pdx(m, pg)
+    if d != NULL and d != m.dom_io:
+        if pg.count_info & PGC_XEN_HEAP:
+            list_del(m, &d.xenheap_list, pdx)
+            d.xenheap_pages -= 1
+            pg.owner = 0
+        else:
+            list_del(m, &d.pages, pdx)
+            d.tot_pages -= 1
+            # Whoever dies leaves secrets behind; a live guest scrubs what it gives back itself.
+            heap_free(m, pdx, 0, d.dying)
+        if d.dying:
+            look_at_end(m, d)
+    elif d == NULL and not pg.count_info & PGC_XEN_HEAP:
+        heap_free(m, pdx, 0, False)
+
+
+cdef inline bint put_page(machine *m, page_info *pg) noexcept nogil:
+    # False: there was no reference to drop; nothing changed.
+    m.n.put_page += 1
+    if (pg.count_info & PGC_COUNT) == 0 or (pg.count_info & PGC_STATE) != 0:
+        return False
+    pg.count_info -= 1
+    if (pg.count_info & PGC_COUNT) == 0:
+        _last_reference_gone(m, pg)
+    return True
+
+
+cdef inline bint get_page(machine *m, page_info *pg, domain *d) noexcept nogil:
+    cdef domain *owner = page_get_owner_and_reference(m, pg)
+    if owner == d and owner != NULL:
+        return True
+    if owner != NULL:
+        put_page(m, pg)
+    return False
+
+
+cdef inline void put_page_alloc_ref(machine *m, page_info *pg) noexcept nogil:
+    if pg.count_info & PGC_ALLOCATED:
+        pg.count_info &= ~PGC_ALLOCATED
+        put_page(m, pg)
+
+
+# Type counts. Types exclude one another: a page changes its type only while nobody uses it as the old one.
+
+cdef inline bint get_page_type(machine *m, page_info *pg, uint64_t type) noexcept nogil:
+    cdef uint64_t x = pg.type_info
+    m.n.get_page_type += 1
+    if ((x + 1) & PGT_COUNT) == 0:
+        return False
+    if (x & PGT_TYPE) != type:
+        if x & PGT_COUNT:
+            return False
+        x = (x & ~(PGT_TYPE | PGT_VALIDATED)) | type
+        if type == PGT_WRITABLE:
+            x |= PGT_VALIDATED
+    if not x & PGT_VALIDATED:
+        m.n.validations += 1
+        x |= PGT_VALIDATED
+    pg.type_info = x + 1
+    return True
+
+
+cdef inline bint put_page_type(machine *m, page_info *pg) noexcept nogil:
+    # False: there was no type reference to drop; nothing changed.
+    cdef uint64_t x = pg.type_info
+    m.n.put_page_type += 1
+    if (x & PGT_COUNT) == 0 or (pg.count_info & PGC_STATE) != 0:
+        return False
+    x -= 1
+    # Page tables lose their validation with their last use; descriptor and writable pages keep it.
+    if (x & PGT_COUNT) == 0 and (x & PGT_TYPE) <= PGT_L4:
+        x &= ~PGT_VALIDATED
+    pg.type_info = x
+    return True
+
+
+cdef inline void put_page_and_type(machine *m, page_info *pg) noexcept nogil:
+    put_page_type(m, pg)
+    put_page(m, pg)
+
+
+# Allocation.
+
+cdef inline uint32_t domheap_alloc(machine *m, domain *d, uint32_t flags) noexcept nogil:
+    """2**order pages for a domain (or nobody, d NULL), as alloc_domheap_pages chooses; not yet assigned."""
+    cdef uint32_t order = flags & MEMF_ORDER, bits = (flags >> MEMF_BITS_SHIFT) & 0xff
+    cdef uint32_t node = (flags >> MEMF_NODE_SHIFT) & 0xfff, zone_hi = NR_ZONES - 1, pdx = LIST_NULL
+    cdef bint scrub = not flags & MEMF_NO_SCRUB, exact = (flags & MEMF_EXACT_NODE) != 0
+    if bits:
+        zone_hi = min(zone_hi, bits - 12 if bits >= 13 else 1)
+    if node:
+        node -= 1
+    elif d != NULL:
+        node = d.last_node + 1 if d.last_node + 1 < m.nr_nodes else 0
+    if node >= m.nr_nodes:
+        return LIST_NULL
+    if m.dma_zone and m.dma_zone < zone_hi:
+        pdx = heap_alloc(m, m.dma_zone + 1, zone_hi, order, node, exact, scrub)
+    if pdx == LIST_NULL and not flags & MEMF_NO_DMA:
+        pdx = heap_alloc(m, 1, zone_hi, order, node, exact, scrub)
+    if pdx != LIST_NULL and d != NULL:
+        d.last_node = run_of(m, page_to_mfn(m, record(m, pdx))).node
+        m.n.page_to_mfn -= 1
+    return pdx
+
+
+cdef inline int may_assign(domain *d, uint64_t pages) noexcept nogil:
+    if d.dying:
+        return -EINVAL
+    if pages > d.max_pages or d.tot_pages > d.max_pages - pages:
+        return -E2BIG
+    return 0
+
+
+cdef inline void assign_page(machine *m, domain *d, uint32_t pdx) noexcept nogil:
+    cdef page_info *pg = record(m, pdx)
+    pg.owner = d.pdx
+    pg.count_info = PGC_ALLOCATED | 1
+    list_add_tail(m, &d.pages, pdx)
+    d.tot_pages += 1
+
+
+cdef inline int steal_page(machine *m, domain *d, page_info *pg) noexcept nogil:
+    # Exactly two references: the caller's own here and the allocation's; so nobody uses any type either.
+    cdef domain *owner = page_get_owner_and_reference(m, pg)
+    if owner == NULL:
+        return -EINVAL
+    if (
+        owner != d
+        or pg.count_info & PGC_XEN_HEAP
+        or (pg.count_info & (PGC_COUNT | PGC_ALLOCATED)) != (2 | PGC_ALLOCATED)
+    ):
+        put_page(m, pg)
+        return -EINVAL
+    pg.count_info = 0
+    pg.owner = 0
+    pg.type_info = 0
+    list_del(m, &d.pages, <uint32_t>page_to_pdx(m, pg))
+    d.tot_pages -= 1
+    if d.dying:
+        look_at_end(m, d)
+    return 0
+
+
+cdef inline uint32_t xenheap_alloc(machine *m) noexcept nogil:
+    # One page for Xen itself; x86-64 has no separate Xen heap, the page is only marked.
+    cdef uint32_t pdx = domheap_alloc(m, NULL, MEMF_NO_SCRUB)
+    if pdx != LIST_NULL:
+        record(m, pdx).count_info = PGC_XEN_HEAP
+    return pdx
+
+
+cdef inline void share_xen_page_with_guest(machine *m, uint32_t pdx, domain *d) noexcept nogil:
+    cdef page_info *pg = record(m, pdx)
+    m2p_write(m, page_to_mfn(m, pg), INVALID_M2P)
+    pg.owner = d.pdx
+    pg.type_info = PGT_WRITABLE | PGT_VALIDATED | 1
+    pg.count_info |= PGC_ALLOCATED | 1
+    list_add_tail(m, &d.xenheap_list, pdx)
+    d.xenheap_pages += 1
+
+
+cdef inline bint xenheap_free(machine *m, uint32_t pdx) noexcept nogil:
+    # False: someone still refers to it; nothing changed.
+    cdef page_info *pg = record(m, pdx)
+    if (pg.count_info & PGC_COUNT) > (1 if pg.count_info & PGC_ALLOCATED else 0):
+        return False
+    pg.type_info = 0
+    put_page_alloc_ref(m, pg)
+    pg.count_info = 0
+    heap_free(m, pdx, 0, True)
+    return True
+
+
+# What the user of the machine holds: each reference taken by name is written down, so that no reference of a
+# grant or of the allocation can be dropped by mistake, and the audit knows whom every count belongs to.
+
+cdef inline hold *hold_find(machine *m, uint64_t pdx) noexcept nogil:
+    # Its place in the table, or the empty place where it would go.
+    cdef uint64_t i = (pdx * <uint64_t>0x9e3779b97f4a7c15) >> 20
+    while True:
+        i &= m.holds_size - 1
+        if m.holds[i].key == pdx + 1 or m.holds[i].key == 0:
+            return &m.holds[i]
+        i += 1
+
+
+cdef inline int hold_reserve(machine *m, uint64_t more) noexcept nogil:
+    """Room for ``more`` further entries, so that none can fail; what is held no more is left behind."""
+    cdef hold *old = m.holds
+    cdef uint64_t i, old_size = m.holds_size, size = 64, live = more
+    cdef hold *fresh
+    if (m.holds_used + more) * 2 < m.holds_size:
+        return 0
+    for i in range(old_size):
+        live += old[i].refs or old[i].types or old[i].page
+    while live * 4 >= size:
+        size *= 2
+    fresh = <hold *>calloc(size, sizeof(hold))
+    if fresh == NULL:
+        return -ENOMEM
+    m.holds = fresh
+    m.holds_size = size
+    m.holds_used = 0
+    for i in range(old_size):
+        if old[i].refs or old[i].types or old[i].page:
+            hold_find(m, old[i].key - 1)[0] = old[i]
+            m.holds_used += 1
+    free(old)
+    return 0
+
+
+cdef inline hold *hold_of(machine *m, uint64_t pdx) noexcept nogil:
+    """The entry of a page, made when it has none; NULL without memory."""
+    cdef hold *h
+    if hold_reserve(m, 1):
+        return NULL
+    h = hold_find(m, pdx)
+    if h.key == 0:
+        h.key = pdx + 1
+        m.holds_used += 1
+    return h

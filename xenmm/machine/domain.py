@@ -1,0 +1,298 @@
+"""A domain of a live machine: its memory, its grants, and the grants of others that it maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import MachineError
+from .grant_table import GNTMAP, GNTST, GTF
+from .ops import Op, memflags
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+class Mapping(NamedTuple):
+    """What a grant map gave back: a code, and on success the handle and the bus address of the frame."""
+
+    status: GNTST
+    handle: int = 0
+    dev_bus_addr: int = 0
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain, by number; every property reads the machine.
+
+    Memory operations raise MachineError when Xen would refuse (no memory, over the limit, gfn in use).
+    Grant hypercalls return GNTST codes and raise only for misuse.
+    """
+
+    machine: Machine
+    domid: int
+
+    def _fact(self, name: str) -> Any:
+        facts = self.machine._domain(self.domid)
+        if facts is None:
+            raise MachineError(f"domain {self.domid} does not exist any more")
+        return facts[name]
+
+    def _memory(self, op: Op, what: str, **fields: int) -> int:
+        status, out, _ = self.machine._do(op, self.domid, **fields)
+        if status:
+            raise MachineError(f"domain {self.domid}: {what}: {os.strerror(-status)}")
+        return out
+
+    @property
+    def alive(self) -> bool:
+        """It exists and is not dying."""
+        facts = self.machine._domain(self.domid)
+        return facts is not None and not facts["dying"]
+
+    @property
+    def exists(self) -> bool:
+        """It exists, dying or not."""
+        return self.machine._domain(self.domid) is not None
+
+    @property
+    def tot_pages(self) -> int:
+        """Pages that it owns, Xen-heap pages apart."""
+        return int(self._fact("tot_pages"))
+
+    @property
+    def max_pages(self) -> int:
+        """The most pages that it may own."""
+        return int(self._fact("max_pages"))
+
+    def set_max_pages(self, pages: int) -> None:
+        """Change the limit; what it owns beyond it stays."""
+        self._fact("domid")
+        self.machine._set_max_pages(self.domid, pages)
+
+    @property
+    def translated(self) -> bool:
+        """Its grants name guest frames, not machine frames."""
+        return bool(self._fact("translated"))
+
+    @property
+    def pages(self) -> list[int]:
+        """The mfns on its list of pages, in order."""
+        (head, _), _ = self.machine._domain_lists(self._fact("domid"))
+        return self.machine._mfns_of_list(head)
+
+    # Memory.
+
+    def populate(self, gfn: int, order: int = 0, **where: Any) -> int:
+        """Put 2**order fresh pages at ``gfn`` (aligned to the order); return the first mfn.
+
+        Keywords are those of :func:`memflags`. Xen: XENMEM_populate_physmap.
+        """
+        flags = memflags(order, **where)
+        return self._memory(Op.POPULATE, f"populate gfn {gfn:#x}, order {order}", frame=gfn, flags=flags)
+
+    def remove(self, gfn: int) -> None:
+        """Take the page at ``gfn`` out of the guest. Xen: XENMEM_decrease_reservation, guest_remove_page."""
+        self._memory(Op.REMOVE, f"remove gfn {gfn:#x}", frame=gfn)
+
+    def exchange(
+        self,
+        in_gfns: Sequence[int],
+        out_gfns: Sequence[int],
+        *,
+        in_order: int = 0,
+        out_order: int = 0,
+        **where: Any,
+    ) -> None:
+        """Give extents of 2**in_order pages for as many pages in extents of 2**out_order; all or nothing.
+
+        Xen: XENMEM_exchange. The new extents are placed at ``out_gfns``, which may be gfns that are given up.
+        """
+        import numpy as np
+
+        given = np.ascontiguousarray(in_gfns, dtype=np.uint64)
+        wanted = np.ascontiguousarray(out_gfns, dtype=np.uint64)
+        if not 0 <= in_order <= 18 or not 0 <= out_order <= 18:
+            raise MachineError(f"orders are 0 to 18, got {in_order} and {out_order}")
+        if len(given) << in_order != len(wanted) << out_order:
+            raise MachineError(
+                f"domain {self.domid}: exchange of {len(given)} extents of order {in_order} for "
+                f"{len(wanted)} of order {out_order}: the page counts differ"
+            )
+        self._fact("domid")
+        rc = self.machine._exchange(
+            self.domid,
+            given.ctypes.data,
+            wanted.ctypes.data,
+            in_order,
+            out_order,
+            len(given),
+            memflags(**where),
+        )
+        if rc:
+            raise MachineError(f"domain {self.domid}: exchange: {os.strerror(-rc)}")
+
+    def alloc(self, order: int = 0, **where: Any) -> int:
+        """Own 2**order fresh pages at no gfn; return the first mfn. Xen: alloc_domheap_pages."""
+        return self._memory(Op.ALLOC, f"allocate order {order}", flags=memflags(order, **where))
+
+    def assign(self, mfn: int) -> None:
+        """Take over a page that the caller holds itself. Xen: assign_pages."""
+        self._memory(Op.ASSIGN, f"assign mfn {mfn:#x}", frame=mfn)
+
+    def steal(self, mfn: int) -> None:
+        """Make a page of the domain the caller's own. Xen: steal_page."""
+        self._memory(Op.STEAL, f"steal mfn {mfn:#x}", frame=mfn)
+
+    def place(self, mfn: int, gfn: int) -> None:
+        """Give a page that it owns its place at ``gfn``. Xen: guest_physmap_add_page."""
+        self._memory(Op.PHYSMAP_ADD, f"place mfn {mfn:#x} at gfn {gfn:#x}", frame=mfn, addr=gfn)
+
+    def displace(self, mfn: int, gfn: int) -> None:
+        """Take a page from its place and keep it. Xen: guest_physmap_remove_page."""
+        self._memory(Op.PHYSMAP_REMOVE, f"displace mfn {mfn:#x} from gfn {gfn:#x}", frame=mfn, addr=gfn)
+
+    def mfn(self, gfn: int) -> int | None:
+        """The frame at ``gfn``, or None."""
+        self._fact("domid")
+        status, out, _ = self.machine._do(Op.P2M_GET, self.domid, frame=gfn)
+        return None if status else out
+
+    def p2m(self) -> dict[int, int]:
+        """Every gfn in use and its mfn."""
+        import numpy as np
+
+        self._fact("domid")
+        pairs = np.frombuffer(self.machine._p2m(self.domid), dtype=np.uint64)
+        return dict(zip(pairs[::2].tolist(), pairs[1::2].tolist(), strict=True))
+
+    def permit_iomem(self, start: int, end: int) -> None:
+        """Let it grant (and map) the I/O frames ``[start, end)``. Xen: iomem_permit_access."""
+        self._fact("domid")
+        self.machine._permit_iomem(self.domid, start, end)
+
+    # What the guest does with its own grant table.
+
+    def grant(
+        self,
+        ref: int,
+        to: int | Domain,
+        frame: int,
+        *,
+        readonly: bool = False,
+        sub_page: tuple[int, int] | None = None,
+        transfer: bool = False,
+    ) -> None:
+        """Write entry ``ref``: domain ``to`` may use ``frame`` (its mfn; a translated guest's gfn).
+
+        Parameters
+        ----------
+        ref : int
+            Index of the entry.
+        to : int or Domain
+            Who may use it.
+        frame : int
+            The page; with ``transfer`` the gfn where a received page goes.
+        readonly : bool
+            It may only be read.
+        sub_page : (offset, length), optional
+            Version 2: only these bytes, and only by copy.
+        transfer : bool
+            Accept a page from ``to`` instead.
+        """
+        flags = GTF.accept_transfer if transfer else GTF.permit_access
+        if readonly:
+            flags |= GTF.readonly
+        addr = 0
+        if sub_page is not None:
+            flags |= GTF.sub_page
+            addr = sub_page[0] | sub_page[1] << 16
+        self._entry(ref, to, frame, flags, addr)
+
+    def grant_transitive(self, ref: int, to: int | Domain, owner: int | Domain, owner_ref: int) -> None:
+        """Version 2: write entry ``ref``: ``to`` may copy through it from ``owner``'s grant ``owner_ref``."""
+        self._entry(ref, to, owner_ref, GTF.transitive, domid_of(owner))
+
+    def _entry(self, ref: int, to: int | Domain, frame: int, flags: int, addr: int) -> None:
+        peer = domid_of(to)
+        what = f"write grant {ref:#x}"
+        self._memory(Op.GRANT, what, peer=peer, ref=ref, frame=frame, flags=int(flags), addr=addr)
+
+    def end_grant(self, ref: int) -> None:
+        """Take entry ``ref`` back; refused while it is in use."""
+        self._memory(Op.GRANT_END, f"end grant {ref:#x}", ref=ref)
+
+    def grant_entries(self) -> Any:
+        """A copy of the shared entries as a structured array: version 1 or 2 fields."""
+        import numpy as np
+
+        one = [("flags", "<u2"), ("domid", "<u2"), ("frame", "<u4")]
+        two = [("flags", "<u2"), ("domid", "<u2"), ("offset", "<u2"), ("length", "<u2"), ("frame", "<u8")]
+        data = self.machine._domain_array(self._fact("domid"), "shared")
+        return np.frombuffer(data, dtype=np.dtype(one if self.grant_version == 1 else two))
+
+    def grant_status(self) -> Any:
+        """Version 2: a copy of the status words, one an entry."""
+        import numpy as np
+
+        return np.frombuffer(self.machine._domain_array(self._fact("domid"), "status"), dtype="<u2")
+
+    @property
+    def grant_version(self) -> int:
+        """1 or 2."""
+        return int(self._fact("grant_version"))
+
+    def set_grant_version(self, version: int) -> None:
+        """Change the version while no grant is in use. Xen: gnttab_set_version."""
+        self._fact("domid")
+        rc = self.machine._set_grant_version(self.domid, version)
+        if rc:
+            raise MachineError(f"domain {self.domid}: grant table version {version}: {os.strerror(-rc)}")
+
+    def query_size(self) -> tuple[int, int]:
+        """(grant frames now, the most there may be). Xen: gnttab_query_size."""
+        return self._fact("nr_grant_frames"), self._fact("max_grant_frames")
+
+    def setup_table(self, frames: int) -> None:
+        """Grow the shared table to ``frames`` frames. Xen: gnttab_setup_table."""
+        self._fact("domid")
+        rc = self.machine._grow_grants(self.domid, frames)
+        if rc:
+            raise MachineError(f"domain {self.domid}: {frames} grant frames: {os.strerror(-rc)}")
+
+    # Hypercalls on the grants of others.
+
+    def map_grant(
+        self, owner: int | Domain, ref: int, *, flags: int = GNTMAP.host_map, host_addr: int = 0x1000
+    ) -> Mapping:
+        """Map grant ``ref`` of ``owner``. Xen: map_grant_ref."""
+        status, handle, bus = self.machine._do(
+            Op.MAP, self.domid, peer=domid_of(owner), flags=int(flags), ref=ref, addr=host_addr
+        )
+        return Mapping(GNTST(status)) if status else Mapping(GNTST.okay, handle, bus)
+
+    def unmap_grant(self, handle: int, *, host_addr: int = 0x1000, dev_bus_addr: int = 0) -> GNTST:
+        """Unmap the host part (``host_addr`` not 0), the device part (``dev_bus_addr``), or both."""
+        status, _, _ = self.machine._do(Op.UNMAP, self.domid, ref=handle, addr=host_addr, frame=dev_bus_addr)
+        return GNTST(status)
+
+    def transfer_grant(self, mfn: int, to: int | Domain, ref: int) -> GNTST:
+        """Give page ``mfn`` to ``to``, at its grant ``ref``; most failures free the page, as in Xen."""
+        status, _, _ = self.machine._do(Op.TRANSFER, self.domid, peer=domid_of(to), ref=ref, frame=mfn)
+        return GNTST(status)
+
+    def destroy(self) -> bool:
+        """Begin its end, or look again: True when every page is home. Xen: domain_kill.
+
+        Its mappings and allocations go at once; what others still refer to keeps it dying, until they let go.
+        """
+        if not self.exists:
+            return True
+        return self.machine._kill_domain(self.domid)
+
+
+def domid_of(domain: int | Domain) -> int:
+    """The number of a domain that is given as a Domain or as its number."""
+    return domain.domid if isinstance(domain, Domain) else domain

@@ -1,0 +1,487 @@
+"""A booted host brought to life: records, allocator, domains, M2P, mappings and grants on real state.
+
+>>> machine = host.machine()                                    # doctest: +SKIP
+>>> dom = machine.create_domain(1, max_pages=1024)              # doctest: +SKIP
+>>> machine.page(dom.populate(gfn=0)).owner                     # doctest: +SKIP
+1
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from .._machine import MachineCore
+from ..errors import ConfigError, FrameError, MachineError
+from .allocator import HeapRun, dma_bits, heap_runs
+from .domain import Domain, domid_of
+from .grant_table import DOMID_FIRST_RESERVED, DOMID_INVALID, DOMID_IO
+from .ops import Op, copy_dtype, memflags, op_dtype
+from .page_info import PAGE_LIST_NULL, PAGE_TYPES, Page, page_info_dtype
+
+if TYPE_CHECKING:
+    from ..boot.host import Host
+    from .audit import AuditReport
+
+INVALID_M2P_ENTRY: Final = (1 << 64) - 1
+SHARED_M2P_ENTRY: Final = INVALID_M2P_ENTRY - 1
+#: 32-bit links with one value for "none" (Xen's setup_max_pdx).
+_MOST_RECORDS: Final = (1 << 32) - 2
+_FLAVOURS: Final = ("naive", "cse")
+#: Which profiles have the page-taking map_domain_page (84d568f5c9), and which keep conversions (0ed9151a5f).
+_BEFORE_MAP_PAGE: Final = ("pre", "ext5t", "fold", "sparse-frametable", "sparse-m2p")
+_BEFORE_CSE: Final = (*_BEFORE_MAP_PAGE, "map-page")
+
+
+@dataclass(frozen=True)
+class MachineSetup:
+    """What the core needs to know of a host; offsets, sizes and ends in bytes of the table, or in frames."""
+
+    frame_table_reserved: int
+    frame_table_pages: tuple[tuple[int, int], ...]
+    frame_table_fills: tuple[tuple[int, int, int], ...]
+    m2p_reserved: int
+    m2p_fills: tuple[tuple[int, int, int], ...]
+    max_page: int
+    max_pdx: int
+    groups: tuple[tuple[int, int], ...]
+    runs: tuple[HeapRun, ...]
+    nr_nodes: int
+    dma_zone: int
+    naive: bool
+    by_page: bool
+    vcpus: int
+
+
+def plan_machine(
+    host: Host, *, flavour: str, by_page: bool, vcpus: int, runs: list[HeapRun], nodes: int
+) -> MachineSetup:
+    """Derive the setup from what boot decided."""
+    table, m2p = host.frame_table, host.m2p
+    if host.max_pdx > _MOST_RECORDS or table.size > table.virt_size_reserved:
+        raise MachineError(
+            f"max_pdx {host.max_pdx:#x} is past what 32-bit list links or the frame table's address space "
+            f"can hold; a real Xen of this profile would not boot"
+        )
+    bits = dma_bits(host, runs)
+    return MachineSetup(
+        frame_table_reserved=table.virt_size_reserved,
+        frame_table_pages=tuple((at, (frames << 12) * n) for at, frames, n in table.chunks),
+        frame_table_fills=table.fills,
+        m2p_reserved=m2p.virt_size_reserved,
+        m2p_fills=m2p.fills,
+        max_page=host.max_page,
+        max_pdx=host.max_pdx,
+        groups=host.groups_valid,
+        runs=tuple(runs),
+        nr_nodes=nodes,
+        dma_zone=bits - 12 if bits else 0,
+        naive=flavour == "naive",
+        by_page=by_page,
+        vcpus=vcpus,
+    )
+
+
+class Machine(MachineCore):
+    """A live machine.
+
+    Safe to use from several threads: one lock guards the state; a batch holds it, with the GIL released, for
+    its whole length, and other threads wait. Array views read and write past the lock.
+
+    Parameters
+    ----------
+    host : Host
+        The booted host. Nothing of it changes.
+    flavour : str, optional
+        ``naive``: the grant table converts a frame at each use, as before 0ed9151a5f; ``cse``: once. By
+        default as the host's profile.
+    map_by : str, optional
+        ``page`` when map_domain_page takes the page where one is at hand, ``frame`` when it always takes the
+        frame. By default as the host's profile.
+    mapcache : int
+        Number of vCPUs with a mapcache; 0: everything is in the direct map, as on x86-64.
+    reserve : iterable of (start, end)
+        Bytes of RAM that the heap does not get: Xen's image, modules.
+
+    Raises
+    ------
+    MachineError
+        If boot's tables leave no page, the host aliases frames, or the system gives no address space.
+    """
+
+    def __new__(
+        cls,
+        host: Host,
+        *,
+        flavour: str | None = None,
+        map_by: str | None = None,
+        mapcache: int = 0,
+        reserve: Iterable[tuple[int, int]] = (),
+    ) -> Machine:
+        profile = host.profile.name
+        chosen = flavour or ("naive" if profile in _BEFORE_CSE else "cse")
+        by = map_by or ("frame" if profile in _BEFORE_MAP_PAGE else "page")
+        if chosen not in _FLAVOURS or by not in ("page", "frame"):
+            raise ConfigError(f"flavour is naive or cse, map_by page or frame; got {flavour!r}, {map_by!r}")
+        if not 0 <= mapcache <= 4096:
+            raise ConfigError(f"mapcache is a number of vCPUs, 0 to 4096, got {mapcache!r}")
+        runs, nodes, backing = heap_runs(host, reserve)
+        setup = plan_machine(
+            host, flavour=chosen, by_page=by == "page", vcpus=mapcache, runs=runs, nodes=len(nodes)
+        )
+        self: Machine = super().__new__(cls, host, setup)
+        self.setup = setup
+        self.nodes = nodes
+        self.m2p_backing = backing
+        return self
+
+    def __init__(self, host: Host, **options: Any) -> None:
+        pass
+
+    setup: MachineSetup
+    nodes: tuple[int, ...]
+    m2p_backing: dict[int, int]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a live machine is saved with save() and loaded with Machine.load(), not pickled")
+
+    def __repr__(self) -> str:
+        return (
+            f"<xenmm.Machine on {self.host!r}: {len(self.domains)} domains, "
+            f"{self.free_pages} free pages, {self.flavour}>"
+        )
+
+    @staticmethod
+    def _refused(what: str) -> MachineError:
+        return MachineError(f"refused: {what}")
+
+    @property
+    def flavour(self) -> str:
+        """``naive`` or ``cse``."""
+        return "naive" if self.setup.naive else "cse"
+
+    # Records and tables.
+
+    def mfn_valid(self, mfn: int) -> bool:
+        """Whether a frame has a record now; hot-added frames included."""
+        return 0 <= mfn < 1 << 64 and self._frame_ok(mfn)
+
+    def _checked(self, mfn: int) -> int:
+        if not self.mfn_valid(mfn):
+            # The host knows which test fails; what hot-add made valid does not come here.
+            if 0 <= mfn < 1 << 64 and not self.host.mfn_valid(mfn):
+                self.host.mfn_to_pdx(mfn)
+            raise FrameError(f"mfn {mfn:#x} is not valid on this machine")
+        return mfn
+
+    def page(self, mfn: int) -> Page:
+        """The record of a frame, by name.
+
+        Raises
+        ------
+        FrameError
+            If ``mfn_valid(mfn)`` is false: past the end, in a hole, or in a group never backed.
+        """
+        return Page(self, self._checked(mfn))
+
+    def page_at_pdx(self, pdx: int) -> Page:
+        """The record at an index of the frame table."""
+        if not 0 <= pdx < 1 << 64 or not self._pdx_ok(pdx):
+            raise FrameError(
+                f"pdx {pdx:#x} has no record: max_pdx is {self.max_pdx:#x}, or its group is not backed"
+            )
+        return Page(self, self.host.pdx_to_mfn_unchecked(pdx))
+
+    def _owner(self, pdx: int) -> int | None:
+        if self._free_chunk_of(pdx) is not None:
+            return None
+        owner = self._record(pdx)[4]
+        return self._record(owner)[5] - 1 if owner else None
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Backed groups of 65,536 pdx, as half-open runs; hot-added ones included."""
+        return _bit_runs(self._groups())
+
+    def page_infos(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
+        """Every run of backed records as ``(first pdx, structured array)``; the array is the table itself.
+
+        Writing past the machine's operations can break every rule that :meth:`audit` checks.
+        """
+        import numpy as np
+
+        for first, end in self.groups():
+            start, stop = first << 16, min(end << 16, self.max_pdx)
+            if start < stop:
+                view = self._frame_table_view(start, stop, writable)
+                yield start, np.frombuffer(view, dtype=page_info_dtype())
+
+    def m2p_entries(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
+        """Every run of backed M2P entries as ``(first mfn, uint64 array)``; the array is the table itself."""
+        import numpy as np
+
+        for first, end in _bit_runs(self._m2p_slots()):
+            view = self._m2p_view(first << 18, end << 18, writable)
+            yield first << 18, np.frombuffer(view, dtype=np.uint64)
+
+    def trim(self) -> int:
+        """Give memory of emptied table pages back to the system; return how many bytes."""
+        return self._trim(list(self.setup.m2p_fills))
+
+    # M2P.
+
+    def get_gpfn_from_mfn(self, mfn: int) -> int | None:
+        """The gfn in the M2P, or None for an invalid entry; ``SHARED_M2P_ENTRY`` for a shared frame."""
+        _, entry, _ = self._do(Op.M2P_GET, frame=self._checked(mfn))
+        return None if entry >> 63 and entry != SHARED_M2P_ENTRY else entry
+
+    def m2p_entry(self, mfn: int) -> int:
+        """The raw entry: what boot filled in, as long as nothing was written."""
+        return self._do(Op.M2P_GET, frame=self._checked(mfn))[1]
+
+    def set_m2p(self, mfn: int, entry: int) -> None:
+        """Write ``INVALID_M2P_ENTRY`` or ``SHARED_M2P_ENTRY``; refused while the frame is in a guest."""
+        self._memory(Op.M2P_SET, f"M2P entry of mfn {mfn:#x}", frame=self._checked(mfn), addr=entry)
+
+    def machphys_mfn_list(self, max_extents: int | None = None) -> list[int]:
+        """The frames behind the M2P, one for each 2 MiB of it; a hole repeats the frame before it.
+
+        Xen: XENMEM_machphys_mfn_list, arch/x86/x86_64/mm.c.
+        """
+        found: list[int] = []
+        last = 0
+        slots = -(-self.max_page * 8 >> 21)
+        for slot in range(slots if max_extents is None else min(slots, max_extents)):
+            last = self.m2p_backing.get(slot, last)
+            found.append(last)
+        return found
+
+    # The allocator.
+
+    def _memory(self, op: Op, what: str, dom: int = DOMID_INVALID, **fields: int) -> int:
+        status, out, _ = self._do(op, dom, **fields)
+        if status:
+            raise MachineError(f"{what}: {os.strerror(-status)}")
+        return out
+
+    def alloc(self, order: int = 0, *, xen_heap: bool = False, **where: Any) -> int:
+        """Take 2**order pages that no domain owns; return the first mfn. Keywords: :func:`memflags`."""
+        flags = memflags(order, **where)
+        return self._memory(Op.ALLOC, f"allocate order {order}", flags=flags, addr=int(xen_heap))
+
+    def free(self, mfn: int, order: int = 0) -> None:
+        """Free pages taken by :meth:`alloc`, or one page of a domain that has no place in the guest."""
+        self._memory(
+            Op.FREE, f"free mfn {mfn:#x}, order {order}", frame=self._checked(mfn), flags=memflags(order)
+        )
+
+    def scrub(self, budget: int = 1 << 62) -> int:
+        """Scrub dirty free pages of every node; return how many. Xen: scrub_free_pages."""
+        return sum(self._memory(Op.SCRUB, "scrub", ref=node, frame=budget) for node in range(self.nr_nodes))
+
+    def free_chunks(self) -> list[tuple[int, int, int, int]]:
+        """(node id, zone, order, how many chunks) of every free list that is not empty."""
+        lists, *_ = self._free_lists()
+        return [
+            (self.nodes[node], zone, order, len(self._walk(head, self.max_pdx)) // 4)
+            for node, zone, order, head, _ in lists
+        ]
+
+    def free_pages_by_node(self) -> dict[int, int]:
+        """Free pages of each node."""
+        return dict(zip(self.nodes, self._free_lists()[2], strict=True))
+
+    def _mfns_of_list(self, head: int) -> list[int]:
+        import numpy as np
+
+        if head == PAGE_LIST_NULL:
+            return []
+        pdxs = np.frombuffer(self._walk(head, self.max_pdx), dtype=np.uint32)
+        return [self.host.pdx_to_mfn_unchecked(pdx) for pdx in pdxs.tolist()]
+
+    # References and types by name.
+
+    def get_page(self, mfn: int, domain: int | Domain) -> bool:
+        """Take a reference to a page of ``domain``; False: not its page, or the count would overflow."""
+        return self._do(Op.GET_PAGE, domid_of(domain), frame=self._checked(mfn))[0] == 0
+
+    def put_page(self, mfn: int) -> None:
+        """Drop a reference taken by :meth:`get_page`; the last one frees the page."""
+        self._memory(Op.PUT_PAGE, f"put_page of mfn {mfn:#x}", frame=self._checked(mfn))
+
+    def get_page_type(self, mfn: int, type: str) -> bool:
+        """Take a type reference under a reference; False while the page is in use as another type."""
+        if type not in PAGE_TYPES or type == "none":
+            raise MachineError(
+                f"page type is one of {', '.join(n for n in PAGE_TYPES if n != 'none')}, got {type!r}"
+            )
+        status = self._do(Op.GET_PAGE_TYPE, frame=self._checked(mfn), flags=PAGE_TYPES[type])[0]
+        if status == -22:
+            raise MachineError(f"get_page_type of mfn {mfn:#x}: the caller holds no reference without a type")
+        return status == 0
+
+    def put_page_type(self, mfn: int) -> None:
+        """Drop a type reference taken by :meth:`get_page_type`."""
+        self._memory(Op.PUT_PAGE_TYPE, f"put_page_type of mfn {mfn:#x}", frame=self._checked(mfn))
+
+    def put_page_and_type(self, mfn: int) -> None:
+        """Drop one of each."""
+        self.put_page_type(mfn)
+        self.put_page(mfn)
+
+    # map_domain_page.
+
+    def map_domain_page(self, mfn: int, vcpu: int = 0) -> int:
+        """The address at which a frame is mapped; by frame."""
+        return self._memory(Op.MAP_FRAME, f"map mfn {mfn:#x}", frame=self._checked(mfn), ref=vcpu)
+
+    def map_domain_page_of(self, page: Page, vcpu: int = 0) -> int:
+        """The address at which a page is mapped; by page, where no frame is needed (84d568f5c9)."""
+        return self._memory(Op.MAP_PAGE, f"map mfn {page.mfn:#x}", frame=page.mfn, ref=vcpu)
+
+    def unmap_domain_page(self, virt: int) -> None:
+        """End a mapping; nothing to do in the direct map."""
+        self._memory(Op.UNMAP_PAGE, f"unmap {virt:#x}", addr=virt)
+
+    def map_domain_page_global(self, mfn: int) -> int:
+        """A lasting mapping: the direct map's, on x86-64 with or without a mapcache.
+
+        Differs from Xen: a mapcache machine takes global mappings from a window of its own (vmap).
+        """
+        return int(self.host.mfn_to_virt(self._checked(mfn)))
+
+    # Domains.
+
+    def create_domain(
+        self,
+        domid: int,
+        *,
+        max_pages: int = 1 << 40,
+        translated: bool = False,
+        iommu: bool = False,
+        iommu_max: int = 1 << 62,
+        max_grant_frames: int = 64,
+        max_maptrack_frames: int = 1024,
+        grant_version: int = 1,
+    ) -> Domain:
+        """Make a domain.
+
+        Parameters
+        ----------
+        domid : int
+            Its number, 0 to 0x7fef, not in use.
+        max_pages : int
+            The most pages that it may own.
+        translated : bool
+            A guest with a P2M of Xen's (HVM): grants name gfns, and host mappings by others take no type.
+        iommu : bool
+            Its mappings of others' grants also take an IOMMU entry.
+        iommu_max : int
+            How many such entries there is room for (assumed: Xen's limit is memory).
+        max_grant_frames, max_maptrack_frames : int
+            Limits of its grant table (Xen's defaults 64 and 1,024).
+        grant_version : int
+            1 or 2.
+        """
+        if not 0 <= domid < DOMID_FIRST_RESERVED:
+            raise MachineError(f"domid {domid} is not in [0, {DOMID_FIRST_RESERVED:#x})")
+        if not 1 <= max_grant_frames <= 4096 or not 0 <= max_maptrack_frames <= 65536:
+            raise MachineError(
+                f"grant frames are 1 to 4096 and maptrack frames 0 to 65536, got {max_grant_frames} and "
+                f"{max_maptrack_frames}"
+            )
+        rc = self._create_domain(domid, max_pages, max_grant_frames, max_maptrack_frames)
+        if rc:
+            raise MachineError(f"create domain {domid}: {os.strerror(-rc)}")
+        self._configure_domain(domid, translated, iommu, iommu_max)
+        domain = Domain(self, domid)
+        if grant_version != 1:
+            try:
+                domain.set_grant_version(grant_version)
+            except MachineError:
+                domain.destroy()
+                raise
+        return domain
+
+    def domain(self, domid: int) -> Domain:
+        """A domain by number.
+
+        Raises
+        ------
+        MachineError
+            If there is none.
+        """
+        if domid == DOMID_IO or self._domain(domid) is None:
+            raise MachineError(f"there is no domain {domid}")
+        return Domain(self, domid)
+
+    @property
+    def domains(self) -> list[Domain]:
+        """Every domain, dying ones included, by number."""
+        return [Domain(self, domid) for domid in self._domids() if domid != DOMID_IO]
+
+    # Batches.
+
+    def ops(self, count: int) -> Any:
+        """An array for ``count`` operations of :meth:`run`, all zero."""
+        import numpy as np
+
+        return np.zeros(count, dtype=op_dtype())
+
+    def run(self, ops: Any) -> int:
+        """Carry out an array of operations (:class:`Op`), in order; return how many failed.
+
+        Parameters
+        ----------
+        ops : ndarray of op_dtype(), C-contiguous and writable
+            Each ``status`` is written, and ``out`` and ``frame`` where the operation says so.
+        """
+        _check_batch(ops, op_dtype())
+        return self._run(ops.ctypes.data, len(ops))
+
+    def grant_copy(self, domain: int | Domain, copies: Any) -> int:
+        """Copy between grants or own frames of ``domain``, one ``copy_dtype()`` each; return the failures."""
+        _check_batch(copies, copy_dtype())
+        return self._copy(domid_of(domain), copies.ctypes.data, len(copies))
+
+    # Counters and checks.
+
+    def counters(self) -> dict[str, int]:
+        """How often each conversion and operation ran since the last reset, by Xen's function names."""
+        return self._counters()
+
+    def reset_counters(self) -> None:
+        """Count from zero."""
+        self._reset_counters()
+
+    def audit(self) -> AuditReport:
+        """Check every invariant; see :mod:`xenmm.machine.audit`. Costs what was touched, not the span."""
+        from .audit import audit
+
+        return audit(self)
+
+
+def _check_batch(array: Any, dtype: Any) -> None:
+    import numpy as np
+
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+        raise TypeError(f"a batch is a one-dimensional NumPy array of {dtype}")
+    if not array.flags.c_contiguous or not array.flags.writeable:
+        raise TypeError("a batch is C-contiguous and writable: statuses are written into it")
+
+
+def _bit_runs(bitmap: bytes) -> list[tuple[int, int]]:
+    # Runs of set bits of a little-endian bitmap.
+    runs: list[tuple[int, int]] = []
+    bits = int.from_bytes(bitmap, "little")
+    at = 0
+    while bits:
+        skip = (bits & -bits).bit_length() - 1
+        at += skip
+        bits >>= skip
+        length = (~bits & (bits + 1)).bit_length() - 1
+        runs.append((at, at + length))
+        at += length
+        bits >>= length
+    return runs
