@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ..constants import MIB
 from ..errors import MemoryMapError
 from ..firmware import read_map
 from ..firmware.memory_map import MemoryMap
+from .layout import plural
 
 #: More than this is no log of one machine; it is refused before it fills memory.
 INPUT_BYTES_MAX: Final = 1 << 30
@@ -18,23 +20,20 @@ INPUT_BYTES_MAX: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What was read: its name, its size and hash, and the options it was read with."""
+    """What was read: its name, its size and hash, and the options it was read with.
+
+    ``bytes`` and ``sha256`` are None for a folder, which has neither.
+    """
 
     name: str
-    bytes: int
-    sha256: str
+    bytes: int | None
+    sha256: str | None
     bundled: bool
     options: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The same facts as plain values."""
-        return {
-            "name": self.name,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "bundled": self.bundled,
-            "options": dict(self.options),
-        }
+        return asdict(self)
 
 
 def load(
@@ -63,17 +62,38 @@ def load(
     OSError
         If the file cannot be opened or read.
     """
-    bundled = False
+    options: dict[str, Any] = {"boot": boot, "map": map, "strict": strict}
+    path = Path(name)
+    bundled = data is None and not os.path.lexists(path)
+    if bundled:
+        path = _bundled(name)
+    if data is None and not path.is_dir():
+        digest = _digest(path)
+        if digest is not None:
+            return read_map(path, name=name, **options), Input(name, *digest, bundled, options)
+        # What can be read only once, such as a pipe, is kept.
+        data = _read(path)
     if data is None:
-        bundled = not os.path.lexists(name)
-        data = _bundled(name) if bundled else _read(name)
-    elif name == "-":
-        name = "<stdin>"
+        return read_map(path, name=name, **options), Input(name, None, None, bundled, options)
+    name = "<stdin>" if name == "-" else name
     if len(data) > INPUT_BYTES_MAX:
         raise MemoryMapError(f"larger than {INPUT_BYTES_MAX >> 20} MiB: no log of one machine", file=name)
-    options = {"boot": boot, "map": map, "strict": strict}
-    memory_map = read_map(data, boot=boot, map=map, strict=strict, name=name)
+    memory_map = read_map(data, name=name, **options)
     return memory_map, Input(name, len(data), hashlib.sha256(data).hexdigest(), bundled, options)
+
+
+def _digest(path: Path) -> tuple[int, str] | None:
+    # Size and hash of a regular file, read in pieces.
+    if not path.is_file():
+        return None
+    with open(path, "rb") as f:
+        digest = hashlib.file_digest(f, "sha256")
+        return f.tell(), digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb") as f:
+        return f.read(INPUT_BYTES_MAX + 1)
 
 
 def need_ram(memory_map: MemoryMap, name: str) -> MemoryMap:
@@ -93,17 +113,14 @@ def need_ram(memory_map: MemoryMap, name: str) -> MemoryMap:
         )
     rows = len(memory_map.srat or ())
     only = (
-        f"only {rows} SRAT rows; the log's memory map is needed too" if rows else "only ranges of other kinds"
+        f"only {plural(rows, 'SRAT row')}; the log's memory map is needed too"
+        if rows
+        else "only ranges of other kinds"
     )
     raise MemoryMapError(f"no RAM in it: {only}", file=name)
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as f:
-        return f.read(INPUT_BYTES_MAX + 1)
-
-
-def _bundled(name: str) -> bytes:
+def _bundled(name: str) -> Path:
     from ..maps import bundled
 
     path = bundled().get(name)
@@ -111,4 +128,4 @@ def _bundled(name: str) -> bytes:
         raise MemoryMapError(
             f"no such file, and no bundled machine of that name: {name!r} (xenmm alone lists them)"
         )
-    return path.read_bytes()
+    return path
