@@ -60,8 +60,7 @@ def read_map(
     from .detect import read_input
     from .source import Input, open_source
 
-    is_path = isinstance(source, os.PathLike) or (isinstance(source, str) and "\n" not in source)
-    if is_path and os.path.isdir(source):
+    if isinstance(source, str | os.PathLike) and "\n" not in str(source) and os.path.isdir(source):
         from .folders import read_folder
 
         path = Path(source)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 from ..errors import MemoryMapError
-from . import console_log
+from . import console_log, device_tree, folders, iomem, lsmem, own_json, srat_table
 from .log_prefix import split_line
 from .memory_map import MemoryMap
 from .source import Input, Lines, undo_quoted_printable
@@ -16,16 +15,17 @@ _MOST_JSON: Final = 256 << 20
 _MOST_BINARY: Final = 64 << 20
 #: A document shows itself in its first lines.
 _SNIFFED_LINES: Final = 400
-_BINARY: Final = ("srat_table", "device_tree")
+_BINARY: Final = (
+    (srat_table.sniff_bytes, srat_table.read_bytes),
+    (device_tree.sniff_bytes, device_tree.read_bytes),
+)
 #: Formats of whole texts, looked for where a text holds no map as consoles print it.
-_TEXTS: Final = ("lsmem", "folders", "srat_table", "device_tree")
-
-
-def _reader(name: str) -> Any:
-    try:
-        return import_module("." + name, __package__)
-    except ModuleNotFoundError:
-        return None
+_TEXTS: Final = (
+    (lsmem.sniff, lsmem.read),
+    (folders.sniff, folders.read),
+    (srat_table.sniff, srat_table.read),
+    (device_tree.sniff, device_tree.read),
+)
 
 
 def read_input(source: Input, *, boot: int | None, map: str, strict: bool) -> MemoryMap:
@@ -33,40 +33,32 @@ def read_input(source: Input, *, boot: int | None, map: str, strict: bool) -> Me
     file = source.file
     if not source.head:
         raise MemoryMapError("the input is empty", file=file)
-    for name in _BINARY:
-        reader = _reader(name)
-        if reader is not None and reader.sniff_bytes(source.head):
-            return _only(reader.read_bytes(source.all_bytes(_MOST_BINARY), file), file, boot, map, strict)
+    for is_its, read_bytes in _BINARY:
+        if is_its(source.head):
+            return _only(read_bytes(source.all_bytes(_MOST_BINARY), file), file, boot, map, strict)
     if source.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         lines = source.lines(_MOST_JSON)
-        own_json = _reader("own_json")
         if own_json.sniff(lines[:_SNIFFED_LINES]):
             return _only(own_json.read(lines, file), file, boot, map, strict)
     else:
         lines = source.lines()
-    return _read_text(lines, file, boot, map, strict)
+    return _read_text(undo_quoted_printable(lines), file, boot, map, strict)
 
 
 def _read_text(lines: Lines, file: str, boot: int | None, map: str, strict: bool) -> MemoryMap:
-    lines = undo_quoted_printable(lines)
-    iomem = _reader("iomem")
     found, refusal = None, None
     try:
-        found = console_log.read(
-            lines, file, boot=boot, map=map, strict=strict, read_iomem=iomem.read if iomem else None
-        )
+        found = console_log.read(lines, file, boot=boot, map=map, strict=strict, read_iomem=iomem.read)
+        if found.ram:
+            return found
     except console_log.NoMapError as error:
         refusal = error
-    if found is not None and found.ram:
-        return found
     stripped = [(number, line.text) for number, raw in lines for line in split_line(number, raw)]
-    for name in _TEXTS:
-        reader = _reader(name)
-        if reader is not None and reader.sniff(stripped):
-            return _only(reader.read(stripped, file), file, boot, map, strict)
-    if refusal is not None:
-        raise refusal
-    assert found is not None
+    for is_its, read_lines in _TEXTS:
+        if is_its(stripped):
+            return _only(read_lines(stripped, file), file, boot, map, strict)
+    if found is None:
+        raise refusal or MemoryMapError("no memory map found in the text", file=file)
     return found
 
 

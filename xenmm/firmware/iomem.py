@@ -144,7 +144,9 @@ def _nothing_shown(tables: list[_Table], file: str) -> MemoryMapError:
     if not hidden:
         first = next(note for table in tables for note in table.notes)
         why = f"no row of /proc/iomem can be read: {first.text}"
-        return MemoryMapError(why, file=file, line=first.source and first.source.line, text=first.excerpt)
+        return MemoryMapError(
+            why, file=file, line=first.source.line if first.source else None, text=first.excerpt
+        )
     return MemoryMapError(
         "every address of /proc/iomem is zero, as Linux shows it without privilege: read it as root",
         file=file,

@@ -6,7 +6,7 @@ style                     looks like                                     end
 Linux e820, since 3.5     ``BIOS-e820: [mem 0xA-0xB] usable``            inclusive
 Linux e820, before        ``BIOS-e820: A - B (usable)``                  exclusive
 Linux e820, 2.2           ``BIOS-e820: SIZE @ A (usable)``               a size
-Xen e820, since 4.13      ``[A, B] (usable)``                            inclusive
+Xen e820, since 4.14      ``[A, B] (usable)``                            inclusive
 Xen e820, before          ``A - B (usable)``                             exclusive
 Xen on Arm                ``RAM: A - B``                                 inclusive
 EFI table                 ``mem01: type=7, ... range=[0xA-0xB)``         as its bracket
