@@ -333,6 +333,8 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
             f"no gain: {len(regions)} regions of {size:#x} frames reach as far as the last one's base,"
             f" frame {regions[-1].base_pfn:#x}"
         )
+        if order:
+            reason += f"; the table's {TABLE_ENTRIES} slots are too few to tell the ranges apart"
         return replace(no_compression("offset", reason, base), order_needed=order, no_gain=True)
     return Compression(
         "offset",
