@@ -301,6 +301,44 @@ class TestAnswers:
         assert answers[0]["steps"] == answers[1]["steps"] == answers[2]["steps"]
         assert len({a["input"]["sha256"] for a in answers}) == 1
 
+    def test_boot_and_map_choose_among_those_in_a_log(self, tmp_path):
+        first, second = (
+            f"[    0.000000] Linux version 6.1.0\n[    0.000000] BIOS-provided physical RAM map:\n"
+            f"[    0.000000] BIOS-e820: [mem 0x0000000000100000-{last:#018x}] usable\n"
+            for last in (0x7FFFFFFF, 0x3FFFFFFF)
+        )
+        user = (
+            "[    0.000000] e820: user-defined physical RAM map:\n"
+            "[    0.000000] user: [mem 0x0000000000100000-0x000000001fffffff] usable\n"
+        )
+        path = log(tmp_path, first + user + second)
+        for words, top in (((), 1 << 31), (("--boot", "2"), 1 << 30), (("--map", "user"), 1 << 29)):
+            run = xenmm_run("report", path, *words, "--profile", "xen-none", "--json", "-")
+            assert json.loads(run.stdout)["machine"]["top"] == top, (words, run.stderr)
+
+    def test_boot_options_reach_the_host(self):
+        words = (
+            "--page-sizes",
+            "2m",
+            "--compat-m2p",
+            "on",
+            "--stack-guards",
+            "--no-hotplug",
+            "--command-line",
+            "mem=8G",
+        )
+        facts = json.loads(xenmm_run("boot", "dell-r930", *words, "--json", "-").stdout)
+        given = {
+            "page_sizes": "2m",
+            "compat_m2p": True,
+            "stack_guards": True,
+            "hotplug": False,
+            "command_line": "mem=8G",
+        }
+        assert {k: facts["options"][k] for k in given} == given
+        assert facts["host"]["tables"]["frame_table"]["page_tables"]["leaf_1g"] == 0
+        assert facts["host"]["max_page"] == (8 << 30) >> 12
+
     def test_json_to_a_file_beside_the_text(self, tmp_path):
         run = xenmm_run("report", DEFAULT_MAP, "--json", tmp_path / "out.json")
         assert run.returncode == 0

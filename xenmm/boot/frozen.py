@@ -66,7 +66,8 @@ def _immutable(value: Any) -> Any:
     return value
 
 
-def _text(name: str, value: Any) -> str:
+def value_text(name: str, value: Any) -> str:
+    """Return a parameter's value as people read it: hex, shifts in decimal, tables by their used slots."""
     if value is None:
         return "not given"
     if isinstance(value, str):
@@ -104,7 +105,7 @@ class BootParameters(FrozenParameters):
     def __str__(self) -> str:
         rows = [("parameter", "value", "unit", "rule", "written by")]
         for p in PARAMETERS:
-            rows.append((p.name, _text(p.name, self[p.name]), p.unit, p.rule, self.writer(p.name)))
+            rows.append((p.name, value_text(p.name, self[p.name]), p.unit, p.rule, self.writer(p.name)))
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ([cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)] for row in rows)
         return "\n".join("  ".join(line) for line in lines)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..boot.frozen import PARAMETERS
+from ..boot.frozen import PARAMETERS, value_text
 from ..boot.host import Host
 from ..constants import PAGE_SIZE
 from .forms import Forms
@@ -46,7 +46,7 @@ def render_host(host: Host, given: Input, width: int = 80) -> str:
 
 
 def _params(host: Host, width: int) -> list[str]:
-    rows = [(p.name, _value(host.params[p.name]), f"{p.unit}; {p.rule}") for p in PARAMETERS]
+    rows = [(p.name, _value(p.name, host.params[p.name]), f"{p.unit}; {p.rule}") for p in PARAMETERS]
     names, values = (max(len(row[i]) for row in rows) for i in range(2))
     lines = heading("Boot parameters, frozen: value, unit, rule")
     for name, value, text in rows:
@@ -55,14 +55,10 @@ def _params(host: Host, width: int) -> list[str]:
     return lines
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, int):
-        return hex(value)
-    if isinstance(value, bytes):
-        return f"{int.from_bytes(value, 'little').bit_count():,} of {8 * len(value):,} bits"
-    if isinstance(value, tuple):
-        return f"all {value[0]:#x}" if len(set(value)) == 1 else f"{len(value)} values, below"
-    return str(value)
+def _value(name: str, value: Any) -> str:
+    text = value_text(name, value)
+    # Lookup tables stand below, region by region.
+    return "see regions" if isinstance(value, tuple) and text != "unused" else text
 
 
 def _regions(host: Host) -> list[str]:

@@ -62,6 +62,8 @@ def load(
     OSError
         If the file cannot be opened or read.
     """
+    if not name:
+        raise MemoryMapError("the name of the file is empty")
     options: dict[str, Any] = {"boot": boot, "map": map, "strict": strict}
     path = Path(name)
     bundled = data is None and not os.path.lexists(path)
