@@ -310,6 +310,15 @@ def test_twins_of_one_name_are_both_read() -> None:
     assert device_tree.read_bytes(data, "x.dtb").ram == ((0, 1 << 31), (1 << 32, (1 << 32) + (1 << 31)))
 
 
+def test_a_hundred_thousand_twins_are_read() -> None:
+    root = fdt.Node("")
+    for number in range(100_000):
+        twin = fdt.Node("memory", properties={"reg": fdt.cells([2 * number, 1], 2)})
+        root.add_child(twin)
+    root.properties = {"#address-cells": fdt.cells([2], 1), "#size-cells": fdt.cells([2], 1)}
+    assert device_tree.read_bytes(fdt.to_bytes(fdt.Tree(root)), "x.dtb").ram_bytes == 100_000
+
+
 @pytest.mark.parametrize("cut", range(0, 400, 7))
 def test_a_blob_cut_short_is_refused(cut: int) -> None:
     data = blob()

@@ -51,9 +51,9 @@ class Node:
 
     def add_child(self, node: Node) -> None:
         """Add a child; a second one of the same name stays beside the first, as Linux has it."""
-        key = node.name
+        key, count = node.name, len(self.children)
         while key in self.children:
-            key += "#"
+            key, count = f"{node.name}#{count}", count + 1
         self.children[key] = node
 
 

@@ -14,6 +14,8 @@ from .expressions import ExpressionError, evaluate
 #: A line that macros have made longer than this stays as it is: hostile macros double at every step.
 _LINE_MAX: Final = 4096
 _EXPANSIONS_MAX: Final = 16
+#: The most characters that macros may make of one text.
+_GROWTH_MAX: Final = 4 << 20
 
 _STRING = r'"(?:\\.|[^"\\\n])*"'
 _COMMENT = re.compile(rf"{_STRING}|/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
@@ -41,7 +43,8 @@ class Preprocessor:
         self.includes: list[str] = []
         self.doubts: list[tuple[int, str]] = []
         self._macros: dict[str, str] = {}
-        # One entry an open conditional: whether this branch is read, and whether one was.
+        self._room = _GROWTH_MAX
+        # One entry an open conditional: whether its lines are read, and whether one of its branches was.
         self._conditions: list[tuple[bool, bool]] = []
 
     def run(self, text: str) -> str:
@@ -63,23 +66,31 @@ class Preprocessor:
 
     @property
     def _reading(self) -> bool:
-        return all(taken for taken, _ in self._conditions)
+        return self._conditions[-1][0] if self._conditions else True
 
     def _directive(self, word: str, rest: str, index: int) -> None:
-        if word in ("ifdef", "ifndef"):
-            truth = (rest in self._macros) == (word == "ifdef")
-            self._conditions.append((truth, truth))
-        elif word == "if":
-            truth = self._reading and self._condition(rest, index)
+        if word in ("if", "ifdef", "ifndef"):
+            truth = self._reading and self._holds(word, rest, index)
             self._conditions.append((truth, truth))
         elif word in ("elif", "else") and self._conditions:
-            done = self._conditions[-1][1]
-            truth = not done and (word == "else" or self._condition(rest, index))
-            self._conditions[-1] = (truth, done or truth)
+            _, done = self._conditions.pop()
+            truth = self._reading and not done and self._holds(word, rest, index)
+            self._conditions.append((truth, done or truth))
         elif word == "endif" and self._conditions:
             self._conditions.pop()
         elif self._reading:
             self._define(word, rest)
+
+    def _holds(self, word: str, rest: str, index: int) -> bool:
+        if word == "else":
+            return True
+        if word in ("ifdef", "ifndef"):
+            return (rest in self._macros) == (word == "ifdef")
+        try:
+            return bool(evaluate(self._expand(rest)))
+        except ExpressionError:
+            self.doubts.append((index, f"the condition {rest!r} is not understood and taken as false"))
+            return False
 
     def _define(self, word: str, rest: str) -> None:
         if word == "include":
@@ -89,17 +100,11 @@ class Preprocessor:
         elif word == "define" and (found := _DEFINE.match(rest)) and not found[2]:
             self._macros[found[1]] = found[3].strip()
 
-    def _condition(self, text: str, index: int) -> bool:
-        try:
-            return bool(evaluate(self._expand(text)))
-        except ExpressionError:
-            self.doubts.append((index, f"the condition {text!r} is not understood and taken as false"))
-            return False
-
     def _expand(self, row: str) -> str:
         for _ in range(_EXPANSIONS_MAX if self._macros else 0):
             expanded = _WORD.sub(lambda m: self._macros.get(m[0], m[0]), row)
-            if expanded == row or len(expanded) > _LINE_MAX:
+            if expanded == row or len(expanded) > _LINE_MAX or self._room < 0:
                 break
+            self._room -= len(expanded)
             row = expanded
         return row
