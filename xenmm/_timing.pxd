@@ -33,6 +33,7 @@ cdef extern from "_timing_engine.h":
         XT_MAX_LEVELS
         XT_TLB_LEVELS
         XT_KINDS
+        XT_MAX_BYTES
 
     ctypedef struct xt_table:
         uint64_t sets

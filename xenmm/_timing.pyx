@@ -267,8 +267,8 @@ cdef class EngineCore:
         """Simulate one access of `size` bytes and return its cycles."""
         if kind not in (0, 1, 2):
             raise ConfigError(f"kind: {kind!r} is not 0 (read), 1 (write) or 2 (execute)")
-        if not isinstance(size, int) or not 1 <= size <= 65535:
-            raise ConfigError(f"size: {size!r} is not a number of bytes in [1, 65535]")
+        if not isinstance(size, int) or not 1 <= size <= XT_MAX_BYTES:
+            raise ConfigError(f"size: {size!r} is not a number of bytes in [1, {XT_MAX_BYTES}]")
         if straddle not in ("both", "once"):
             raise ConfigError(f"straddle: {straddle!r} is not 'both' or 'once'")
         cdef uint64_t address = self._address(virt)
@@ -445,9 +445,11 @@ cdef _check_kinds(const uint8_t *kinds, size_t first, size_t last):
 
 cdef _check_sizes(const uint8_t *sizes, int width, size_t first, size_t last):
     cdef size_t i
+    cdef unsigned size
     for i in range(first, last):
-        if (sizes[i] if width == 1 else (<const unsigned short *> sizes)[i]) == 0:
-            raise ConfigError(f"sizes[{i}]: an access of 0 bytes touches nothing")
+        size = sizes[i] if width == 1 else (<const unsigned short *> sizes)[i]
+        if not 1 <= size <= XT_MAX_BYTES:
+            raise ConfigError(f"sizes[{i}]: {size} is not a number of bytes in [1, {XT_MAX_BYTES}]")
 
 
 cdef _acquire(obj, Py_buffer *view, str name, bytes formats, int itemsize):

@@ -34,6 +34,8 @@ enum xt_kind { XT_READ, XT_WRITE, XT_EXECUTE, XT_WALK, XT_PREFETCH, XT_WRITEBACK
 
 enum { XT_MAX_TABLES = 32, XT_MAX_LEVELS = 8, XT_TLB_LEVELS = 4, XT_PAGE_SIZES = 3, XT_TOP_LEVEL = 4 };
 enum { XT_BLOCK = 2048, XT_PREFETCH_AHEAD = 12, XT_MAX_WAYS_VECTOR = 64 };
+/* Lines of one access: XT_MAX_BYTES in lines of 16. */
+enum { XT_MAX_BYTES = 4096, XT_MAX_PIECES = XT_MAX_BYTES / 16 + 1 };
 
 static const uint8_t xt_page_shift[XT_PAGE_SIZES] = {12, 21, 30};
 
@@ -46,7 +48,7 @@ typedef struct {
     int32_t parent;      /* index of the next cache, -1 for memory */
     uint8_t line_shift, policy, exclusive, prefetch, power_of_two, vector;
     uint8_t held[XT_PAGE_SIZES]; /* the page size under which a TLB keeps a translation of each size */
-    uint8_t piece;       /* what the earlier pieces of this access did here: 0 none, 1 hit, 2 miss */
+    uint8_t seen[XT_PAGE_SIZES]; /* what the earlier pages of this access did here, when it counts once */
     uint64_t hits[XT_KINDS], misses[XT_KINDS];
     uint64_t writebacks, prefetches;
 } xt_table;
@@ -79,7 +81,6 @@ struct xt_engine {
     const xt_run *runs; size_t run_count, run_last;
     const xt_pt_run *pt[XT_TOP_LEVEL + 1]; size_t pt_count[XT_TOP_LEVEL + 1], pt_last[XT_TOP_LEVEL + 1];
     xt_counts counts;
-    uint8_t memory_piece;
     uint64_t fault;                                         /* the address that no run maps */
     uint64_t *virt, *maddr, *stream, *other, *keys, *index;         /* buffers of one block */
     uint32_t *origin, *position, *position2;

@@ -281,22 +281,9 @@ static void XT_NAME(take)(xt_table *t, uint64_t *set, unsigned way)
 
 /* ---- one access through everything ---- */
 
-/* Count a look-up. A later piece of an access that counts once only changes a hit of the earlier ones into a miss. */
-XT_INLINE void XT_NAME(count)(xt_table *t, unsigned hit, unsigned kind, int piece)
-{
-    if (kind > XT_EXECUTE) {
-        *(hit ? &t->hits[kind] : &t->misses[kind]) += 1;
-    } else if (!piece || !t->piece) {
-        *(hit ? &t->hits[kind] : &t->misses[kind]) += 1;
-        t->piece = hit ? 1 : 2;
-    } else if (!hit && t->piece == 1) {
-        t->hits[kind]--;
-        t->misses[kind]++;
-        t->piece = 2;
-    }
-}
-
 static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty);
+static uint32_t XT_NAME(fetch)(xt_engine *h, int cache, uint64_t maddr, uint64_t index, unsigned kind, uint64_t dirty,
+                               uint64_t *dirty_up);
 
 XT_INLINE void XT_NAME(evict)(xt_engine *h, xt_table *t, uint64_t victim)
 {
@@ -308,7 +295,10 @@ XT_INLINE void XT_NAME(evict)(xt_engine *h, xt_table *t, uint64_t victim)
         XT_NAME(put)(h, t->parent, (victim & ~XT_DIRTY) << t->line_shift, dirty);
 }
 
-/* A line that leaves a cache arrives at the next one: a whole line, so nothing is fetched for it. */
+/*
+ * A line that leaves a cache arrives at the next one: a whole line, so nothing is fetched for it, and not a use, so
+ * where it is found only its dirty bit changes.
+ */
 static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty)
 {
     if (cache < 0) {
@@ -317,11 +307,30 @@ static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty
     }
     xt_table *t = &h->table[cache];
     unsigned way, kind = dirty ? XT_WRITEBACK : XT_VICTIM;
-    uint64_t victim, line = maddr >> t->line_shift;
-    unsigned hit = XT_NAME(use)(t, line, line, dirty, &way, &victim);
-    *(hit ? &t->hits[kind] : &t->misses[kind]) += 1;
-    if (!hit)
-        XT_NAME(evict)(h, t, victim);
+    uint64_t victim, line = maddr >> t->line_shift, *set = XT_NAME(set_of)(t, line);
+    way = XT_NAME(find)(t, set, line);
+    if (way < t->assoc) {
+        t->hits[kind]++;
+        set[way] |= dirty;
+        return;
+    }
+    t->misses[kind]++;
+    XT_NAME(use)(t, line, line, dirty, &way, &victim);
+    XT_NAME(evict)(h, t, victim);
+}
+
+/* After a miss of the program: the next line of the same 4 KiB page only, the one after may be anybody's. */
+static XT_COLD void XT_NAME(next_line)(xt_engine *h, xt_table *t, uint64_t maddr, uint64_t index)
+{
+    uint64_t line = (maddr >> t->line_shift) + 1, next = line << t->line_shift, up = 0, victim;
+    uint64_t at = (index >> t->line_shift) + 1;
+    unsigned way;
+    if (next >> 12 != maddr >> 12 || XT_NAME(find)(t, XT_NAME(set_of)(t, at), line) < t->assoc)
+        return;
+    t->prefetches++;
+    XT_NAME(fetch)(h, t->parent, next, next, XT_PREFETCH, 0, &up);
+    XT_NAME(use)(t, at, line, up, &way, &victim);
+    XT_NAME(evict)(h, t, victim);
 }
 
 /*
@@ -329,12 +338,10 @@ static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty
  * address that chooses the set; `*dirty_up` gets the dirty bit of a line that moved up from an exclusive cache.
  */
 static uint32_t XT_NAME(fetch)(xt_engine *h, int cache, uint64_t maddr, uint64_t index, unsigned kind, uint64_t dirty,
-                               int piece, uint64_t *dirty_up)
+                               uint64_t *dirty_up)
 {
     if (cache < 0) {
-        if (!piece || !h->memory_piece || kind > XT_EXECUTE)
-            h->counts.memory_reads[kind]++;
-        h->memory_piece |= kind <= XT_EXECUTE;
+        h->counts.memory_reads[kind]++;
         return h->memory_latency;
     }
     xt_table *t = &h->table[cache];
@@ -343,33 +350,81 @@ static uint32_t XT_NAME(fetch)(xt_engine *h, int cache, uint64_t maddr, uint64_t
     if (t->exclusive) {
         uint64_t *set = XT_NAME(set_of)(t, line);
         way = XT_NAME(find)(t, set, line);
-        unsigned hit = way < t->assoc;
-        XT_NAME(count)(t, hit, kind, piece);
-        if (!hit)
-            return XT_NAME(fetch)(h, t->parent, maddr, maddr, kind, 0, piece, dirty_up);
+        if (way >= t->assoc) {
+            t->misses[kind]++;
+            return XT_NAME(fetch)(h, t->parent, maddr, maddr, kind, 0, dirty_up);
+        }
+        t->hits[kind]++;
         *dirty_up = set[way] & XT_DIRTY;
         XT_NAME(take)(t, set, way);
         return t->latency;
     }
-    unsigned hit = XT_NAME(use)(t, index >> t->line_shift, line, dirty, &way, &victim);
-    XT_NAME(count)(t, hit, kind, piece);
-    if (hit)
+    if (XT_NAME(use)(t, index >> t->line_shift, line, dirty, &way, &victim)) {
+        t->hits[kind]++;
         return t->latency;
-    uint32_t cycles = XT_NAME(fetch)(h, t->parent, maddr, maddr, kind, 0, piece, &up);
+    }
+    t->misses[kind]++;
+    uint32_t cycles = XT_NAME(fetch)(h, t->parent, maddr, maddr, kind, 0, &up);
     XT_NAME(set_of)(t, index >> t->line_shift)[way] |= up;
     XT_NAME(evict)(h, t, victim);
-    if (t->prefetch && kind <= XT_EXECUTE) {
-        uint64_t bytes = UINT64_C(1) << t->line_shift, next = ((line + 1) << t->line_shift);
-        uint64_t next_index = ((index >> t->line_shift) << t->line_shift) + bytes;
-        uint64_t *set = XT_NAME(set_of)(t, next_index >> t->line_shift);
-        /* The next line of the same 4 KiB page only: the one after may be anybody's. */
-        if ((next >> 12) == (maddr >> 12) && XT_NAME(find)(t, set, next >> t->line_shift) >= t->assoc) {
-            t->prefetches++;
-            up = 0;
-            XT_NAME(fetch)(h, t->parent, next, next, XT_PREFETCH, 0, 0, &up);
-            XT_NAME(use)(t, next_index >> t->line_shift, next >> t->line_shift, up, &way, &victim);
-            XT_NAME(evict)(h, t, victim);
+    if (t->prefetch && kind <= XT_EXECUTE)
+        XT_NAME(next_line)(h, t, maddr, index);
+    return cycles;
+}
+
+/*
+ * The same for an access that counts once though it touches n lines: a level that has them all ends it; where one is
+ * missing, the whole access goes on.
+ */
+static uint32_t XT_NAME(fetch_whole)(xt_engine *h, int cache, unsigned n, const uint64_t *maddr, const uint64_t *index,
+                                     unsigned kind, uint64_t dirty, uint64_t *dirty_up)
+{
+    uint64_t victim[XT_MAX_PIECES], up[XT_MAX_PIECES] = {0};
+    unsigned way, missing = 0;
+    uint8_t missed[XT_MAX_PIECES];
+    if (cache < 0) {
+        h->counts.memory_reads[kind]++;
+        return h->memory_latency;
+    }
+    xt_table *t = &h->table[cache];
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t line = maddr[i] >> t->line_shift;
+        if (t->exclusive) {
+            uint64_t *set = XT_NAME(set_of)(t, line);
+            way = XT_NAME(find)(t, set, line);
+            missed[i] = way >= t->assoc;
+            if (!missed[i]) {
+                dirty_up[i] |= set[way] & XT_DIRTY;
+                XT_NAME(take)(t, set, way);
+            }
+        } else {
+            missed[i] = !XT_NAME(use)(t, index[i] >> t->line_shift, line, dirty, &way, &victim[i]);
         }
+        missing += missed[i];
+    }
+    if (!missing) {
+        t->hits[kind]++;
+        return t->latency;
+    }
+    t->misses[kind]++;
+    uint32_t cycles = XT_NAME(fetch_whole)(h, t->parent, n, maddr, maddr, kind, 0, t->exclusive ? dirty_up : up);
+    if (t->exclusive)
+        return cycles;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t line = maddr[i] >> t->line_shift, *set = XT_NAME(set_of)(t, index[i] >> t->line_shift);
+        way = XT_NAME(find)(t, set, line);
+        if (way < t->assoc)
+            set[way] |= up[i];
+        for (unsigned j = i + 1; j < n && up[i]; j++)
+            if (missed[j] && victim[j] == line)
+                victim[j] |= up[i]; /* a later line of the same access drove it out already */
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!missed[i])
+            continue;
+        XT_NAME(evict)(h, t, victim[i]);
+        if (t->prefetch && kind <= XT_EXECUTE)
+            XT_NAME(next_line)(h, t, maddr[i], index[i]);
     }
     return cycles;
 }
@@ -432,8 +487,25 @@ static XT_COLD unsigned XT_NAME(walk)(xt_engine *h, uint64_t virt, unsigned size
     return n;
 }
 
+/*
+ * Count a look-up of a TLB. `*seen` is what the earlier pages of an access that counts once did here (0 none, 1 hit,
+ * 2 miss): a later one only changes a hit into a miss.
+ */
+XT_INLINE void XT_NAME(count)(xt_table *t, unsigned hit, unsigned size, int later)
+{
+    uint8_t *seen = &t->seen[size];
+    if (!later || !*seen) {
+        *(hit ? &t->hits[size] : &t->misses[size]) += 1;
+        *seen = hit ? 1 : 2;
+    } else if (!hit && *seen == 1) {
+        t->hits[size]--;
+        t->misses[size]++;
+        *seen = 2;
+    }
+}
+
 /* Look a page up in the TLBs of one side, from `level` on; returns the level that had it, or tlb_levels. */
-XT_INLINE int XT_NAME(tlb_use)(xt_engine *h, int level, unsigned side, uint64_t virt, unsigned size, int piece)
+XT_INLINE int XT_NAME(tlb_use)(xt_engine *h, int level, unsigned side, uint64_t virt, unsigned size, int later)
 {
     uint64_t victim;
     unsigned way;
@@ -445,7 +517,7 @@ XT_INLINE int XT_NAME(tlb_use)(xt_engine *h, int level, unsigned side, uint64_t 
         unsigned held = t->held[size];
         uint64_t page = virt >> xt_page_shift[held];
         unsigned hit = XT_NAME(use)(t, page, page << 2 | held, 0, &way, &victim);
-        XT_NAME(count)(t, hit, size, piece);
+        XT_NAME(count)(t, hit, size, later);
         if (hit)
             break;
     }
@@ -453,10 +525,10 @@ XT_INLINE int XT_NAME(tlb_use)(xt_engine *h, int level, unsigned side, uint64_t 
 }
 
 /* Translate one page. Adds the cycles of a walk to `*walk`, and sets `*tlb` to those of the slowest TLB. */
-static void XT_NAME(translate)(xt_engine *h, unsigned side, uint64_t virt, unsigned size, int piece, uint64_t *walk,
+static void XT_NAME(translate)(xt_engine *h, unsigned side, uint64_t virt, unsigned size, int later, uint64_t *walk,
                                uint64_t *tlb, int *missed)
 {
-    int level = XT_NAME(tlb_use)(h, 0, side, virt, size, piece);
+    int level = XT_NAME(tlb_use)(h, 0, side, virt, size, later);
     if (level < h->tlb_levels) {
         uint64_t latency = h->table[h->tlb[level][side][size]].latency;
         *tlb = latency > *tlb ? latency : *tlb;
@@ -468,7 +540,7 @@ static void XT_NAME(translate)(xt_engine *h, unsigned side, uint64_t virt, unsig
     uint64_t reads[XT_TOP_LEVEL], cycles = h->walk_latency, up = 0;
     unsigned n = XT_NAME(walk)(h, virt, size, reads);
     for (unsigned i = 0; i < n; i++)
-        cycles += XT_NAME(fetch)(h, h->walk_entry, reads[i], reads[i], XT_WALK, 0, 0, &up);
+        cycles += XT_NAME(fetch)(h, h->walk_entry, reads[i], reads[i], XT_WALK, 0, &up);
     *walk += cycles;
 }
 
@@ -513,12 +585,54 @@ XT_INLINE void XT_NAME(drain)(xt_engine *h)
     memo->repeats[0] = memo->repeats[1] = 0;
 }
 
-static uint64_t XT_NAME(access)(xt_engine *h, uint64_t virt, unsigned kind, uint64_t bytes, int once)
+/* One access inside one line. */
+static uint64_t XT_NAME(access_line)(xt_engine *h, uint64_t virt, unsigned kind)
 {
     unsigned side = kind == XT_EXECUTE, size = 0;
+    uint64_t maddr = virt, cycles = 0, tlb = 0, up = 0;
+    int missed = 0;
+    if (!h->identity)
+        XT_NAME(map)(h, virt, &maddr, &size);
+    if (h->tlb_levels)
+        XT_NAME(translate)(h, side, virt, size, 0, &cycles, &tlb, &missed);
+    cycles += XT_NAME(fetch)(h, h->entry[side], maddr, virt, kind, kind == XT_WRITE ? XT_DIRTY : 0, &up);
+    h->counts.accesses[kind]++;
+    h->memo_size = (int32_t)size;
+    return cycles + (missed ? 0 : tlb);
+}
+
+/* One access to several lines that counts once: its pages are translated, then all its lines go level by level. */
+static XT_COLD uint64_t XT_NAME(access_whole)(xt_engine *h, uint64_t virt, uint64_t last, unsigned kind, unsigned shift)
+{
+    uint64_t maddr[XT_MAX_PIECES], index[XT_MAX_PIECES], up[XT_MAX_PIECES] = {0}, cycles = 0, tlb = 0;
+    unsigned side = kind == XT_EXECUTE, size = 0, n = 0;
+    int missed = 0;
+    for (int i = h->caches; i < h->tables; i++)
+        memset(h->table[i].seen, 0, sizeof h->table[i].seen);
+    for (uint64_t line = virt >> shift; n < XT_MAX_PIECES; line++, n++) {
+        index[n] = maddr[n] = n ? line << shift : virt;
+        if (!h->identity)
+            XT_NAME(map)(h, index[n], &maddr[n], &size);
+        if (h->tlb_levels && (n == 0 || index[n] >> 12 != index[n - 1] >> 12))
+            XT_NAME(translate)(h, side, index[n], size, n != 0, &cycles, &tlb, &missed);
+        if (line == last >> shift) {
+            n++;
+            break;
+        }
+    }
+    cycles += XT_NAME(fetch_whole)(h, h->entry[side], n, maddr, index, kind, kind == XT_WRITE ? XT_DIRTY : 0, up);
+    h->counts.accesses[kind]++;
+    h->memo_size = (int32_t)size;
+    /* A TLB that missed for one page counts a miss, so its latency counts no more. */
+    return cycles + (missed ? 0 : tlb);
+}
+
+static uint64_t XT_NAME(access)(xt_engine *h, uint64_t virt, unsigned kind, uint64_t bytes, int once)
+{
+    unsigned side = kind == XT_EXECUTE, size;
     int32_t entry = h->entry[side];
     unsigned shift = entry < 0 ? 6 : h->table[entry].line_shift;
-    uint64_t last = virt + (bytes ? bytes - 1 : 0), cost = 0, maddr = virt, up = 0;
+    uint64_t last = virt + (bytes ? bytes - 1 : 0), cost = 0, maddr;
     if (last < virt)
         last = UINT64_MAX;
     XT_NAME(drain)(h);
@@ -527,40 +641,16 @@ static uint64_t XT_NAME(access)(xt_engine *h, uint64_t virt, unsigned kind, uint
         for (uint64_t page = virt >> 12; page <= last >> 12; page++)
             if (!XT_NAME(map)(h, page == virt >> 12 ? virt : page << 12, &maddr, &size))
                 return XT_NO_COST;
-    if (once) {
-        for (int i = 0; i < h->tables; i++)
-            h->table[i].piece = 0;
-        h->memory_piece = 0;
-    }
-    uint64_t line = virt >> shift, last_line = last >> shift, page = ~(virt >> 12), tlb = 0, slowest = 0;
-    int missed = 0;
-    for (int piece = 0;; piece = 1, line++) {
-        uint64_t at = piece ? line << shift : virt;
-        if (!h->identity)
-            XT_NAME(map)(h, at, &maddr, &size);
-        else
-            maddr = at;
-        /* The pieces of one access in one page take one translation. */
-        if (h->tlb_levels && (!once || at >> 12 != page))
-            XT_NAME(translate)(h, side, at, size, once && piece, &cost, &tlb, &missed);
-        page = at >> 12;
-        uint64_t cycles = XT_NAME(fetch)(h, entry, maddr, at, kind, kind == XT_WRITE ? XT_DIRTY : 0, once && piece, &up);
-        slowest = cycles > slowest ? cycles : slowest;
-        if (!once || !piece)
-            h->counts.accesses[kind]++;
-        if (!once || line == last_line) {
-            /* A TLB that missed for one piece counts a miss, so its latency counts no more. */
-            cost += slowest + (missed ? 0 : tlb);
-            tlb = slowest = 0;
-            missed = 0;
-        }
-        if (line == last_line)
-            break;
+    if (once && virt >> shift != last >> shift) {
+        cost = XT_NAME(access_whole)(h, virt, last, kind, shift);
+    } else {
+        cost = XT_NAME(access_line)(h, virt, kind);
+        for (uint64_t line = virt >> shift; line != last >> shift; line++)
+            cost += XT_NAME(access_line)(h, (line + 1) << shift, kind);
     }
     h->dirty |= kind == XT_WRITE;
     h->memo.line = last >> h->memo.line_shift;
-    h->memo_size = size;
-    h->memo.valid = side == 0 && h->memo_allowed && (h->tlb_levels == 0 || h->tlb[0][0][size] >= 0);
+    h->memo.valid = side == 0 && h->memo_allowed && (h->tlb_levels == 0 || h->tlb[0][0][h->memo_size] >= 0);
     h->memo.dirty = kind == XT_WRITE;
     return cost;
 }
@@ -760,13 +850,21 @@ XT_INLINE size_t XT_NAME(cache_level)(xt_table *t, unsigned lanes, int dirty_bit
         }
         uint64_t *set = tags + (power_of_two ? at & mask : at % sets) * lanes;
         unsigned kind = item & XT_KIND_MASK;
+        if (dirty_bits && !entry && kind == XT_WRITEBACK) {
+            /* Not a use: where the line is found, only its dirty bit changes. */
+            unsigned way = XT_NAME(find)(t, set, line);
+            written_back++;
+            if (way < assoc) {
+                written_back_hits++;
+                set[way] |= XT_DIRTY;
+                continue;
+            }
+        }
         if (dirty_bits)
             dirty = (uint64_t)(kind == (entry ? XT_WRITE : XT_WRITEBACK)) << 63;
         unsigned hit = XT_NAME(touch)(set, lanes, assoc, ways_mask, line, dirty, dirty_bits, &victim);
         out[m] = item;
         if (dirty_bits) {
-            written_back += kind == XT_WRITEBACK;
-            written_back_hits += hit & (kind == XT_WRITEBACK);
             m += (hit == 0) & (kind != XT_WRITEBACK);
             out[m] = victim << shift | XT_WRITEBACK; /* the shift drops the dirty bit */
             m += (hit == 0) & (victim >> 63);
@@ -787,11 +885,16 @@ static XT_COLD size_t XT_NAME(cache_level_slow)(xt_engine *h, int32_t cache, int
         unsigned kind = in[i] & XT_KIND_MASK, way;
         xt_table *t = &h->table[entry ? h->entry[kind == XT_EXECUTE] : cache];
         uint64_t victim, line = in[i] >> t->line_shift, at = (index ? index[i] : in[i]) >> t->line_shift;
-        uint64_t dirty = kind == (entry ? XT_WRITE : XT_WRITEBACK) ? XT_DIRTY : 0;
-        unsigned hit = XT_NAME(use)(t, at, line, dirty, &way, &victim);
-        if (kind == XT_WRITEBACK)
-            *(hit ? &t->hits[kind] : &t->misses[kind]) += 1;
-        if (hit)
+        uint64_t dirty = kind == (entry ? XT_WRITE : XT_WRITEBACK) ? XT_DIRTY : 0, *set = XT_NAME(set_of)(t, at);
+        if (kind == XT_WRITEBACK) {
+            way = XT_NAME(find)(t, set, line);
+            *(way < t->assoc ? &t->hits[kind] : &t->misses[kind]) += 1;
+            if (way < t->assoc) {
+                set[way] |= XT_DIRTY;
+                continue;
+            }
+        }
+        if (XT_NAME(use)(t, at, line, dirty, &way, &victim))
             continue;
         if (kind != XT_WRITEBACK)
             out[m++] = in[i];

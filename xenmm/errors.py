@@ -69,3 +69,7 @@ class MachineError(XenmmError, RuntimeError):
 
     The message says what was asked and why it is refused; nothing was changed.
     """
+
+
+class TraceError(XenmmError, ValueError):
+    """A trace of accesses cannot be read; the message names the file, and the line where there is one."""

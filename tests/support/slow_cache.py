@@ -138,79 +138,82 @@ class SlowEngine:
         return self.pieces(pieces, kind)
 
     def pieces(self, pieces, kind):
+        """Simulate lines that count as one access."""
         self.count["accesses", kind] += 1
-        seen, walk_cycles, pages = {}, 0, set()
+        seen, walk_cycles, pages, lines = {}, 0, set(), []
         for at in pieces:
             maddr, size = self.space.translate(at)
             if self.h.tlbs and at >> 12 not in pages:
                 pages.add(at >> 12)
                 walk_cycles += self.translate(at, size, kind, seen)
-            self.read(self.first(kind), maddr, at, kind, seen, dirty=kind == "write")
-        cache_cycles, tlb_cycles = 0, 0
-        for (name, label), hit in seen.items():
-            self.count[name, label, "hit" if hit else "miss"] += 1
-            if hit and name.startswith("cache."):
-                cache_cycles += self.cache[name.removeprefix("cache.")].latency
-            elif hit and name.startswith("tlb."):
+            lines.append((maddr, at))
+        tlb_cycles = 0
+        for (name, size), hit in seen.items():
+            self.count[name, size, "hit" if hit else "miss"] += 1
+            if hit:
                 tlb_cycles += next(t.latency for t in self.h.tlbs if "tlb." + t.name == name)
-            elif name == "memory":
-                cache_cycles += self.h.memory.latency
+        cache_cycles, _ = self.read(self.first(kind), lines, kind, dirty=kind == "write")
         return walk_cycles + cache_cycles + tlb_cycles
-
-    def see(self, seen, name, label, hit):
-        # An access that counts once is a miss where any of its pieces missed.
-        seen[name, label] = seen.get((name, label), True) and hit
 
     # ---- caches ----
 
-    def read(self, name, maddr, index, kind, seen, dirty=False):
-        """Read a line; return (cycles, whether the line that moved up was dirty)."""
+    def read(self, name, lines, kind, dirty=False):
+        """Read lines, as (maddr, address that chooses the set); return (cycles, which moved up dirty)."""
         if name is None:
-            if seen is None:
-                self.count["memory", kind, "miss"] += 1
-            else:
-                self.see(seen, "memory", kind, False)
-            return self.h.memory.latency, False
+            self.count["memory", kind, "miss"] += 1
+            return self.h.memory.latency, [False] * len(lines)
         c, table = self.cache[name], self.tables["cache." + name]
-        line = maddr // c.line
         if c.content == "exclusive":
-            way = table.find(line, line)
-            self.look("cache." + name, kind, way is not None, seen)
-            if way is None:
-                return self.read(c.parent, maddr, maddr, kind, seen)
-            was, way.tag = way.dirty, None
-            way.dirty = False
-            self.close_gap(table, line)
-            return c.latency, was
-        hit, way, left = table.use(index // c.line, line)
-        way.dirty |= dirty
-        self.look("cache." + name, kind, hit, seen)
+            return self.read_exclusive(c, table, lines, kind)
+        looked = []
+        for maddr, index in lines:
+            hit, way, left = table.use(index // c.line, maddr // c.line)
+            way.dirty |= dirty
+            looked.append((hit, left))
+        hit = all(hit for hit, _ in looked)
+        self.count["cache." + name, kind, "hit" if hit else "miss"] += 1
         if hit:
-            return c.latency, False
-        cycles, up = self.read(c.parent, maddr, maddr, kind, seen)
-        way.dirty |= up
-        self.leave(c, left)
-        if c.prefetch == "next-line" and kind in ("read", "write", "execute"):
-            self.next_line(c, table, line, index // c.line + 1)
-        return cycles, False
+            return c.latency, [False] * len(lines)
+        cycles, ups = self.read(c.parent, [(m, m) for m, _ in lines], kind)
+        gone = [list(left) if left else None for _, left in looked]
+        for (maddr, index), up in zip(lines, ups, strict=True):
+            # A later line of the access may have taken the way of an earlier one: the bit goes where the
+            # line is.
+            way = table.find(index // c.line, maddr // c.line)
+            if way is not None:
+                way.dirty |= up
+            for left in gone:
+                if way is None and left is not None and left[0] == maddr // c.line:
+                    left[1] |= up
+        for (maddr, index), (hit, _), left in zip(lines, looked, gone, strict=True):
+            if hit:
+                continue
+            self.leave(c, left)
+            if c.prefetch == "next-line" and kind in ("read", "write", "execute"):
+                self.next_line(c, table, maddr // c.line, index // c.line + 1)
+        return cycles, [False] * len(lines)
 
-    def close_gap(self, table, line):
-        """Nothing to do: an empty way is always taken first, whatever its place."""
-
-    def look(self, name, kind, hit, seen):
-        if seen is None:
-            self.count[name, kind, "hit" if hit else "miss"] += 1
-        else:
-            self.see(seen, name, kind, hit)
+    def read_exclusive(self, c, table, lines, kind):
+        ways = [table.find(maddr // c.line, maddr // c.line) for maddr, _ in lines]
+        ups = [way is not None and way.dirty for way in ways]
+        for way in ways:
+            if way is not None:
+                way.tag, way.dirty = None, False
+        hit = None not in ways
+        self.count["cache." + c.name, kind, "hit" if hit else "miss"] += 1
+        if hit:
+            return c.latency, ups
+        cycles, below = self.read(c.parent, [(m, m) for m, _ in lines], kind)
+        return cycles, [a or b for a, b in zip(ups, below, strict=True)]
 
     def next_line(self, c, table, line, index):
         new = line + 1
         if new * c.line >> 12 != line * c.line >> 12 or table.find(index, new) is not None:
             return
         self.count["cache." + c.name, "prefetches"] += 1
-        _, up = self.read(c.parent, new * c.line, new * c.line, "prefetch", None)
+        _, ups = self.read(c.parent, [(new * c.line, new * c.line)], "prefetch")
         _, way, left = table.use(index, new)
-        way.dirty |= up
+        way.dirty |= ups[0]
         self.leave(c, left)
 
     def leave(self, c, left):
@@ -227,9 +230,14 @@ class SlowEngine:
             return
         c = self.cache[name]
         line = maddr // c.line
-        hit, way, left = self.tables["cache." + name].use(line, line)
+        table, kind = self.tables["cache." + name], "writeback" if dirty else "victim"
+        # A line that comes back is not used: where it is found, only its dirty bit changes.
+        way = table.find(line, line)
+        self.count["cache." + name, kind, "miss" if way is None else "hit"] += 1
+        left = None
+        if way is None:
+            _, way, left = table.use(line, line)
         way.dirty |= dirty
-        self.count["cache." + name, "writeback" if dirty else "victim", "hit" if hit else "miss"] += 1
         self.leave(c, left)
 
     # ---- TLBs and walks ----
@@ -242,7 +250,7 @@ class SlowEngine:
                     held = t.splits.get(size, size)
                     page = virt >> PAGE_SHIFT[held]
                     hit, _, _ = self.tables["tlb." + t.name].use(page, (held, page))
-                    self.see(seen, "tlb." + t.name, size, hit)
+                    seen["tlb." + t.name, size] = seen.get(("tlb." + t.name, size), True) and hit
                     if hit:
                         return 0
         return self.walk(virt, size) if self.h.walk is not None else 0
@@ -269,7 +277,7 @@ class SlowEngine:
             number = virt >> (12 + 9 * (level - 1))
             self.count["walk_reads", level] += 1
             maddr = self.entry_maddr(level, number)
-            cycles += self.read(entry, maddr, maddr, "walk", None)[0]
+            cycles += self.read(entry, [(maddr, maddr)], "walk")[0]
             if level > leaf and f"walk.level{level}" in self.tables:
                 self.tables[f"walk.level{level}"].use(number, number)
         return cycles

@@ -38,10 +38,10 @@ class Engine(EngineCore):
     The rules. A look-up of a line makes it the newest of its set (LRU, PLRU); a miss reads the next level,
     then replaces: an invalid way if there is one, else what the policy says. A write allocates and makes the
     line dirty in the first cache. A dirty line that is replaced goes to the next level, after the read that
-    replaced it: a look-up there that fetches nothing on a miss, for the line is whole. The first cache
-    chooses the set by the virtual address, the others by the machine address; tags are machine addresses. A
-    look-up that misses one TLB fills it. A walk reads the entries below the deepest one that a page-walk
-    cache keeps, before the access itself.
+    replaced it: where it is found there, only its dirty bit changes; where not, it is allocated, and nothing
+    is fetched, for the line is whole. The first cache chooses the set by the virtual address, the others by
+    the machine address; tags are machine addresses. A look-up that misses one TLB fills it. A walk reads the
+    entries below the deepest one that a page-walk cache keeps, before the access itself.
 
     One thread at a time may use an engine. State stays from run to run: :meth:`flush` empties it.
     """
@@ -79,10 +79,11 @@ class Engine(EngineCore):
         kinds : buffer of uint8, shape (n,), optional
             0 read (the default), 1 write, 2 execute.
         sizes : buffer of uint8 or uint16, shape (n,), optional
-            Bytes of each access; 1 by default.
+            Bytes of each access, 1 to 4096; 1 by default.
         straddle : {"both", "once"}
-            An access that crosses a line or page counts in every line and page that it touches, or once: as a
-            miss when any of its lines (pages) missed.
+            An access that crosses a line or page counts in every line and page that it touches, or once: a
+            level that has all its lines hits; where one is missing it misses, and all its lines go on to the
+            next level (as cachegrind has it). Its pages count once too, as a miss when any missed.
         warmup : int
             That many accesses are simulated first and not counted.
         roi : (int, int or None), optional
