@@ -903,3 +903,76 @@ def test_page_size_that_is_assumed_is_said():
 def test_srat_row_of_a_device_tree_has_no_domain():
     found = read_map(s.xen(s.xen_arm(), "SRAT: Node 1 0000000100000000-0000002040000000"))
     assert [(r.start, r.end, r.node, r.pxm) for r in found.srat] == [(1 << 32, 0x2040000000, 1, None)]
+
+
+def test_kernel_under_xen_that_prints_a_bios_map_is_still_a_domain():
+    dom0 = s.text(
+        "Linux version 6.1 (gcc)", s.linux_new(((0, 0x10000000, "usable"),)), "Hypervisor detected: Xen HVM"
+    )
+    assert read_map(dom0 + s.xen(s.xen_new())).ram == RAM
+    assert read_map(s.xen(s.xen_new()) + dom0).ram == RAM
+
+
+def test_virtual_machine_of_xen_has_the_map_that_its_firmware_gives():
+    log = s.text(s.linux_new(), "Hypervisor detected: Xen HVM", "Booting paravirtualized kernel on Xen HVM")
+    assert read_map(log).ram == RAM
+
+
+@pytest.mark.parametrize("line", ["Hypervisor detected: Xen PV", "Booting paravirtualized kernel on Xen"])
+def test_paravirtual_guest_alone_is_refused(line):
+    with pytest.raises(MemoryMapError):
+        read_map(s.text(s.node_ranges(), line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Xen 4.17 is what I run here", "Linux version 5.4 works fine", "Linux version 6.1 and later hang"],
+)
+def test_sentence_that_begins_like_a_banner_begins_no_boot(line):
+    for log in (
+        s.text(s.linux_new(), line, s.srat_linux()),
+        s.xen(s.xen_new()) + line + "\n" + s.xen(s.srat_old()),
+    ):
+        found = read_map(log)
+        assert found.ram == RAM and len(found.srat) == 3
+
+
+def test_efi_table_as_other_kernels_list_it():
+    names = {"usable": "Conventional Memory", "reserved": "Reserved", "ACPI data": "ACPI Reclaim Memory"}
+    lines = [
+        f"efi:   0x{a:012x}-0x{b - 1:012x} [{names.get(t, 'ACPI Memory NVS'):19s}|   |  |  |  |WB|WT|WC|UC]*"
+        for a, b, t in ROWS
+    ]
+    found = read_map(s.text("efi: Processing EFI memory map:", lines, s.node_ranges()))
+    assert found.format == "efi" and found.ram == RAM
+
+
+def test_row_of_an_srat_that_the_log_shows_to_have_existed():
+    joined = "NUMA: Node 0 [mem 0x00000000-0xbfffffff] + [mem 0x100000000-0x103fffffff] -> [...]"
+    assert not dropped(read_map(s.text(s.linux_new(), s.srat_linux(), joined)))
+    log = s.text(s.linux_new(), s.srat_linux(s.SRAT[1:]), joined)
+    assert "an SRAT row" in dropped(read_map(log))[0].text
+    assert any("outside every SRAT row" in n.text for n in warnings(read_map(log)))
+
+
+def test_damaged_srat_alone_is_refused_when_strict():
+    log = s.text(s.srat_linux(), "ACPI: SRAT: Node 1 PXM")
+    assert len(read_map(log).srat) == 3
+    with pytest.raises(MemoryMapError, match="cut"):
+        read_map(log, strict=True)
+
+
+def test_dashes_and_blanks_of_a_word_processor():
+    text = (
+        s.text(s.linux_old())
+        .replace(" - ", "\u2009\u2013\u2009")
+        .replace("BIOS-e820: ", "BIOS\u2011e820:\u200b\xa0")
+    )
+    assert read_map(text).ram == RAM
+
+
+def test_total_of_power_is_compared():
+    total = s.RAM_BYTES
+    nodes = s.node_ranges(ram=RAM)
+    assert not warnings(read_map(s.text(nodes, f"Top of RAM: 0x2040000000, Total RAM: {total:#x}")))
+    assert warnings(read_map(s.text(nodes, f"Top of RAM: 0x2040000000, Total RAM: {total + (1 << 24):#x}")))

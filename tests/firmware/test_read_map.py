@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from xenmm.errors import MemoryMapError, XenmmError
 from xenmm.firmware import read_map, source
-from xenmm.firmware.console_log import _minus
+from xenmm.firmware.log_maps import minus
 from xenmm.firmware.memory_map import MemoryMap, merge
 
 LOG = s.text("Linux version 6.1", s.linux_new(), s.srat_linux())
@@ -290,7 +290,7 @@ def test_damaged_log_never_has_more_ram_than_the_whole(data):
     start = data.draw(st.integers(0, len(text)))
     cut = text[:start] + text[start + data.draw(st.integers(0, 20)) :]
     found = check(cut + "\n")
-    if found is not None and _minus(found.ram, s.RAM):
+    if found is not None and minus(found.ram, s.RAM):
         assert found.notes, "a row that a cut made larger is not read without a word"
 
 
@@ -304,7 +304,7 @@ def test_minus_is_the_difference_of_sets(a, b):
     def points(rows):
         return {x for start, end in rows for x in range(start, end)}
 
-    assert points(_minus(a, b)) == points(a) - points(b)
+    assert points(minus(a, b)) == points(a) - points(b)
 
 
 def typed(edges):

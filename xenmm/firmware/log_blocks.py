@@ -61,6 +61,7 @@ class Boot:
     blocks: list[Block] = field(default_factory=list)
     facts: list[tuple[int, str]] = field(default_factory=list)
     is_guest: bool = False
+    under_xen: bool = False
 
 
 #: Headings: (pattern, family of the rows below it). First match counts.
@@ -89,16 +90,18 @@ _GAP = re.compile(
     re.I,
 )
 _IOMEM = re.compile(r"(?:\S*iomem:)?(?:\d+[:-])?\s*[0-9a-f]{8,16}-[0-9a-f]{8,16} :(?: |$)")
-_VERSION = re.compile(r"\s*(?:Linux version \d|Xen version \d|Xen \d+\.\d+)")
+# Banners, and not a sentence that begins with the same words.
+_VERSION = re.compile(r"\s*(?:Linux version \d\S*\s*(?:$|[(<#\[])|Xen version \d|Xen \d+\.\d\S*\s*$)")
 _GUEST_ROW = re.compile(r"[0-9a-f]{8} - [0-9a-f:]{8}|\[mem 0x|[0-9a-f]{8}, ")
-_GUEST_KERNEL = re.compile(r"Hypervisor detected: Xen PV|Booting paravirtualized kernel on Xen")
+_GUEST_KERNEL = re.compile(r"Hypervisor detected: Xen PV\b|paravirtualized kernel on Xen(?: PV)?\s*$")
+_UNDER_XEN = re.compile(r"Hypervisor detected: Xen\b|paravirtualized kernel on Xen\b")
 #: Lines that state something about the machine beside its map; read later, by their own module.
 _FACT = re.compile(
     r"last_pfn = |Memory: \d|System RAM|Linux version|Xen version|ommand line:|PFN compression|PFN IDX"
-    r"|PXM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU|No NUMA"
+    r"|PXM|Total RAM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU"
 )
 _MARKS: Final = (
-    "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM: ", "PXM", "SRAT",
+    "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM:", "PXM", "SRAT",
     "node ", "node_map", "efi: mem", "EFI: mem", "range=[", "SMAP", "emory[0x", "emory: ", "Memory:", "NUMA",
     "MEMBLOCK", "inux version", "ommand line", "last_pfn", "PFN", "PDX", "System RAM", "DMI:", "odel:", "HVM",
     "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
@@ -176,8 +179,9 @@ class Scanner:
             return
         if _VERSION.match(text):
             self._version(line)
-        if _GUEST_KERNEL.search(text):
-            self._boot_of(line).is_guest = True
+        if _UNDER_XEN.search(text):
+            self._boot_of(line).under_xen = True
+            self._boot_of(line).is_guest |= _GUEST_KERNEL.search(text) is not None
         if _HEADING_WORD.search(text) and self._heading(line):
             return
         if at >= self._skip_to and (found := self._rows(at, line)):
@@ -313,6 +317,8 @@ class Scanner:
     def _place(self, row: Row, line: LogLine) -> None:
         if row.family == "bare":
             row = row._replace(family=self._bare or "xen")
+        if row.family == "bare-linux":
+            row = row._replace(family=self._bare or "e820")
         if row.family == "mips" and self._bare == "user":
             row = row._replace(family="user")
         family = row.family

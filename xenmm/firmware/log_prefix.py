@@ -28,6 +28,12 @@ class LogLine(NamedTuple):
     realm: str = ""
 
 
+#: What word processors and web pages make of blanks and dashes.
+_TYPOGRAPHY: Final = {
+    **dict.fromkeys(map(ord, "\xa0\u2002\u2003\u2007\u2009\u202f"), " "),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
+    **dict.fromkeys(map(ord, "\ufeff\x08\u200b\u200e\u200f\u2060\xad")),
+}
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07]{0,80}\x07)")
 _TAG = re.compile(r"</?(?:br|p|pre|span|div|td|tr|a|b|i|tt|code|font|li|blockquote)\b[^<>]{0,200}>", re.I)
 _KERNEL_STAMP = r"\[ {0,9}\d{1,10}\.\d{3,9}[^\]\n]{0,24}\]"
@@ -79,7 +85,7 @@ def split_line(number: int, raw: str) -> list[LogLine]:
     """
     if len(raw) > LINE_LIMIT:
         raw = raw[:LINE_LIMIT]
-    if not raw.isprintable() or "\xa0" in raw:
+    if not raw.isascii() or not raw.isprintable():
         raw = _printable(raw)
         if "\n" in raw:
             return [line for part in raw.split("\n") for line in split_line(number, part)]
@@ -96,7 +102,7 @@ def split_line(number: int, raw: str) -> list[LogLine]:
 def _printable(raw: str) -> str:
     if "\x1b" in raw:
         raw = _ANSI.sub("", raw)
-    raw = raw.replace("\xa0", " ").replace("\ufeff", "").replace("\x08", "")
+    raw = raw.translate(_TYPOGRAPHY)
     raw = re.sub(r"[\r\0\n]+", "\n", raw).strip("\n")
     return re.sub(r"[^\S\n\t]|[\x01-\x07\x0e-\x1f\x7f]", " ", raw)
 

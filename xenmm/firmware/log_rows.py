@@ -10,6 +10,7 @@ Xen e820, since 4.14      ``[A, B] (usable)``                            inclusi
 Xen e820, before          ``A - B (usable)``                             exclusive
 Xen on Arm                ``RAM: A - B``                                 inclusive
 EFI table                 ``mem01: type=7, ... range=[0xA-0xB)``         as its bracket
+EFI table, other kernels  ``efi: 0xA-0xB [Conventional Memory| ...]``     inclusive
 EFI table by Xen          ``A-B type=7 attr=f``                          inclusive
 node ranges               ``node 0: [mem 0xA-0xB]``                      inclusive
 node ranges, before 3.5   ``0: 0xA -> 0xB``, ``0: A -> B``, pages        exclusive
@@ -62,6 +63,8 @@ class Row(NamedTuple):
 _LABELS: Final = (
     ("kernel usable ram", "ram"),
     ("usable after init", "ram"),
+    ("usable ram", "ram"),
+    ("system ram", "ram"),
     ("usable", "ram"),
     ("device reserved", "reserved"),
     ("reserved", "reserved"),
@@ -143,6 +146,8 @@ _EFI_BODY = re.compile(
     rf"(?:\[([^|\]]{{0,40}})\|?([^\]]{{0,90}})\]|type= *(\d+), *attr=0x({_N}),?)"
     rf" *range=\[ ?0x({_N}) ?- ?0x({_N}) ?([)\]])"
 )
+# How Linux lists the table on arm64 and RISC-V.
+_EFI_PLAIN = re.compile(rf"efi: +0x({_N})-0x({_N}) +\[([^|\]]{{0,40}})\|([^\]]{{0,90}})\]")
 _SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_N}),? len=(?:0x)?({_N})")
 
 _SRAT = re.compile(r"(?:SRAT|NUMA): *Node +(\d+) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)")
@@ -257,7 +262,7 @@ def bare_row(text: str) -> Row | None:
         if found := pattern.match(text):
             return _labelled(make(Row("bare"), found[1], found[2]), found[3])
     if found := _BARE_MEM.match(text):
-        row = _labelled(_closed(Row("bare"), found[2], found[3]), found[4])
+        row = _labelled(_closed(Row("bare-linux"), found[2], found[3]), found[4])
         return row if row.kind and found[1] == "mem" else None
     if found := _XEN_EFI.match(text):
         row = _closed(Row("efi"), found[1], found[2])
@@ -347,6 +352,8 @@ def _efi_typed(row: Row, number: int, attributes: int, name: str = "") -> Row:
 
 
 def efi_row(text: str) -> Row | None:
+    if found := _EFI_PLAIN.search(text):
+        return _efi_named(_closed(Row("efi"), found[1], found[2]), found[3], found[4])
     mark = _EFI.match(text)
     if mark is None:
         return None
@@ -358,6 +365,10 @@ def efi_row(text: str) -> Row | None:
     row = (_closed if bracket == "]" else _half_open)(row, start, end)
     if number is not None:
         return _efi_typed(row, int(number[:4]), int(attributes[:16], 16))
+    return _efi_named(row, name, columns)
+
+
+def _efi_named(row: Row, name: str, columns: str) -> Row:
     name = name.strip()
     known = [n for word, n in _EFI_NAMES if name.lower().startswith(word)]
     specific = re.search(r"\bSP\b", columns) is not None
@@ -425,7 +436,7 @@ MARKED: Final[tuple[tuple[re.Pattern[str], Callable[[str], Row | None]], ...]] =
     (re.compile(r"SRAT|PXM|proximity domain"), srat_row),
     (re.compile(r"BIOS-|user|modified|setup_data|Xen|e820"), e820_row),
     (re.compile(r"node +\d"), node_row),
-    (re.compile(r"mem\d", re.I), efi_row),
+    (re.compile(r"mem\d|efi: +0x", re.I), efi_row),
     (re.compile(r"SMAP"), smap_row),
     (re.compile(r"memory\[0x"), memblock_row),
     (re.compile(r"memory: "), mips_row),

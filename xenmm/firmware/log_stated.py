@@ -16,6 +16,7 @@ _XEN_TOTAL = re.compile(r"\bSystem RAM: \d+MB \((\d{1,15})kB\)")
 _CRASHKERNEL = re.compile(r"crashkernel \(System RAM: (\d{1,12})MB\)")
 _LAST_PFN = re.compile(r"\blast_pfn = (0x[0-9a-f]{1,16}|\d{1,18})\b")
 _MEMORY = re.compile(r"\bMemory: (\d{1,15})([kK])/(\d{1,15})[kK] available(?:.{0,200}?(\d{1,15})k absent)?")
+_POWER_TOTAL = re.compile(r"\bTotal RAM: 0x([0-9a-f]{1,16})\b")
 _COMMAND = re.compile(r"^\s*(?:Kernel command line|Command line|Bootdata ok \(command line is):? ?(.*)")
 _XEN_VERSION = re.compile(r"\s*Xen version (\S+)")
 _COMPRESSION = re.compile(r"\s*(?:PFN compression|PDX compression|range +\d+ \[.*PFN IDX)")
@@ -63,6 +64,8 @@ def read_facts(lines: Iterable[tuple[int, str]], xen: bool) -> tuple[Stated, dic
             first(facts, "last_pfn", int(found[1], 0), number)
         if found := _MEMORY.search(text):
             _memory_line(found, number, first, facts, details)
+        if found := _POWER_TOTAL.search(text):
+            first(details, "present_bytes", int(found[1], 16), number)
         if found := _COMMAND.match(text):
             first(facts, "command_line", found[1].rstrip(" )"), number)
         if xen and (found := _XEN_VERSION.match(text)):
