@@ -66,8 +66,8 @@ def test_a_last_row_whose_name_is_cut_is_told() -> None:
 
 
 @pytest.mark.parametrize("format", ["iomem", "lsmem", "json", "dts", "dtb", "srat"])
-def test_100000_ranges_are_read(format: str) -> None:
-    count = 100_000 if format in ("iomem", "json", "srat") else 10_000
+def test_very_many_ranges_are_read(format: str) -> None:
+    count = 100_000 if format == "iomem" else 20_000 if format in ("json", "srat") else 5_000
     step = 4 * MIB
     ram = [(i * step, i * step + 2 * MIB) for i in range(count)]
     memory_map = MemoryMap.from_ranges(ram, ram[:count] if format == "srat" else None)

@@ -133,7 +133,7 @@ def test_a_source_tells_memory_reservations_and_nodes() -> None:
     assert memory_map.stated.command_line == "console=dtuart dom0_mem=1G"
     assert memory_map.ranges[0].source is not None
     assert memory_map.ranges[0].source.line == 14
-    assert not memory_map.notes
+    assert ["numa-node-id" in note.text for note in memory_map.notes] == [True]
 
 
 def test_dtc_reads_the_source_alike(tmp_path: Path) -> None:
@@ -310,13 +310,13 @@ def test_twins_of_one_name_are_both_read() -> None:
     assert device_tree.read_bytes(data, "x.dtb").ram == ((0, 1 << 31), (1 << 32, (1 << 32) + (1 << 31)))
 
 
-def test_a_hundred_thousand_twins_are_read() -> None:
+def test_very_many_twins_are_read() -> None:
     root = fdt.Node("")
-    for number in range(100_000):
+    for number in range(20_000):
         twin = fdt.Node("memory", properties={"reg": fdt.cells([2 * number, 1], 2)})
         root.add_child(twin)
     root.properties = {"#address-cells": fdt.cells([2], 1), "#size-cells": fdt.cells([2], 1)}
-    assert device_tree.read_bytes(fdt.to_bytes(fdt.Tree(root)), "x.dtb").ram_bytes == 100_000
+    assert device_tree.read_bytes(fdt.to_bytes(fdt.Tree(root)), "x.dtb").ram_bytes == 20_000
 
 
 @pytest.mark.parametrize("cut", range(0, 400, 7))

@@ -130,6 +130,9 @@ def read_tree(tree: Tree, file: str, form: str, notes: list[Note] | None = None)
     if not any(row.kind == "ram" for row in reader.ranges):
         why = "no memory node has a size: a boot loader may fill it in"
         notes.append(Note("warning", why, Source(file, None, form)))
+    if reader.nodes:
+        why = "nodes are the device tree's numa-node-id; they stand for the SRAT, which only ACPI has"
+        notes.append(Note("note", why, Source(file, None, form)))
     return MemoryMap(
         tuple(reader.ranges),
         tuple(reader.nodes) if reader.nodes else None,
