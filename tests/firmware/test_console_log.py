@@ -976,3 +976,48 @@ def test_total_of_power_is_compared():
     nodes = s.node_ranges(ram=RAM)
     assert not warnings(read_map(s.text(nodes, f"Top of RAM: 0x2040000000, Total RAM: {total:#x}")))
     assert warnings(read_map(s.text(nodes, f"Top of RAM: 0x2040000000, Total RAM: {total + (1 << 24):#x}")))
+
+
+def test_rows_inside_a_programs_quotes():
+    lines = [f'  "{line}",' for line in [*s.linux_new(), *s.srat_linux()]]
+    assert read_map(s.text(lines)).ram == RAM
+    assert read_map(s.text([f'  "{line}",' for line in s.efi()])).ram == RAM
+
+
+def test_rows_inside_a_forums_tags():
+    lines = [f"[COLOR=#000000][FONT=arial][    0.000000] {line}[/FONT][/COLOR]" for line in s.efi()]
+    assert read_map(s.text(lines)).ram == RAM
+    assert read_map(s.text([f"[B]{line}[/B]" for line in s.xen_new()])).ram == RAM
+
+
+def test_new_words_of_linux_and_gap_rows_without_a_word():
+    words = {"usable": "System RAM", "reserved": "device reserved"}
+    lines = [
+        line
+        for a, b, t in ROWS
+        for line in (
+            f"BIOS-e820: [mem {a:#018x}-{b - 1:#018x}]  {words.get(t, t)}",
+            f"BIOS-e820: [gap {b:#018x}-{b + 4095:#018x}]",
+        )
+    ]
+    found = read_map(s.text("BIOS-provided physical RAM map:", lines), strict=True)
+    assert found.ram == RAM and len(found.ranges) == len(ROWS)
+
+
+def test_escapes_alone_show_a_quoted_printable_mail():
+    rows = [
+        f" {a:013x}-{b - 1:013x} type=3D{7 if t == 'usable' else 0} attr=3D000000000000000f"
+        for a, b, t in ROWS
+    ]
+    assert read_map(s.xen("EFI memory map:", rows)).ram == RAM
+
+
+def test_table_of_other_kernels_that_was_wrapped_or_cut_short():
+    lines = ["efi:   0x000080000000-0x00008003ffff [Reserved", " |   |  |  |UC]",
+             "efi:   0x000080040000-0x0000bfffffff [Conventional", "Memory|   |  |WB]",
+             "efi:   0x0000c0000000-0x0000cfffffff [Boot Data          |"]  # fmt: skip
+    assert read_map(s.text(lines)).ram == ((0x80040000, 0xD0000000),)
+
+
+def test_stamp_with_tabs():
+    assert read_map(s.text(s.node_ranges(), prefix="[\t0.000000][\tT0] ")).ram == RAM

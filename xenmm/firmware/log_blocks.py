@@ -102,7 +102,7 @@ _FACT = re.compile(
 )
 _MARKS: Final = (
     "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM:", "PXM", "SRAT",
-    "node ", "node_map", "efi: mem", "EFI: mem", "range=[", "SMAP", "emory[0x", "emory: ", "Memory:", "NUMA",
+    "node ", "node_map", "efi: ", "EFI: mem", "range=[", "SMAP", "emory[0x", "emory: ", "Memory:", "NUMA",
     "MEMBLOCK", "inux version", "ommand line", "last_pfn", "PFN", "PDX", "System RAM", "DMI:", "odel:", "HVM",
     "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
     "uppressed", "issed ", "otplug", "ot-plug", "volatile", "usable", "eserved", "(ACPI", "(type ", "] type",

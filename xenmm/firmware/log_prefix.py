@@ -35,13 +35,14 @@ _TYPOGRAPHY: Final = {
     **dict.fromkeys(map(ord, "\ufeff\x08\u200b\u200e\u200f\u2060\xad")),
 }
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07]{0,80}\x07)")
+_BBCODE = re.compile(r"\[/?(?:COLOR|FONT|SIZE|CODE|QUOTE|B|I|U)(?:=[^\[\]]{0,40})?\]", re.I)
 _TAG = re.compile(r"</?(?:br|p|pre|span|div|td|tr|a|b|i|tt|code|font|li|blockquote)\b[^<>]{0,200}>", re.I)
-_KERNEL_STAMP = r"\[ {0,9}\d{1,10}\.\d{3,9}[^\]\n]{0,24}\]"
+_KERNEL_STAMP = r"\[[ \t]{0,9}\d{1,10}\.\d{3,9}[^\]\n]{0,24}\]"
 # Where a kernel's or Xen's own text starts, whatever stands before it.
 _OWN_TEXT = re.compile(rf"\(XEN\)|{_KERNEL_STAMP}|\bkernel(?:\[\d{{1,7}}\])?: ")
 # What an unknown prefix does not hold: then the mark behind it opens another message.
 _CONTENT = re.compile(r"e820|usable|\[mem|PXM|RAM|range=|SMAP|node ")
-_JOINED = re.compile(r"\(XEN\)|\[ {0,5}\d{1,6}\.\d{6}\]")
+_JOINED = re.compile(r"\(XEN\)|\[[ \t]{0,5}\d{1,6}\.\d{6}\]")
 _JSON = re.compile(r'.{0,400}?"(?:msg|MESSAGE|message|log)" ?: ?"')
 
 _MONTH_DAY = r"[^\W\d_]{3,9}\.? {1,2}\d{1,2}"
@@ -93,6 +94,8 @@ def split_line(number: int, raw: str) -> list[LogLine]:
         raw = html.unescape(raw).replace("\xa0", " ")
     if "<" in raw:
         raw = _TAG.sub("", raw)
+    if "[/" in raw:
+        raw = _BBCODE.sub("", raw)
     starts = [m.start() for m in _JOINED.finditer(raw)] if "[" in raw or "(XEN)" in raw else []
     if len(starts) > 1 and any(raw[b - 1] != " " and raw[b - 1] != ")" for b in starts[1:]):
         return _split_joined(number, raw, starts)

@@ -141,13 +141,14 @@ _MIPS = re.compile(rf"\s*memory: ({_N}) @ ({_N}) *(.*)")
 _PPC_NODE = re.compile(rf"\s*Node (\d+) Memory:((?: 0x{_N}-0x{_N}){{1,1000}})\s*$")
 _PARISC = re.compile(rf"\s*(\d+)\) Start 0x({_N}) End 0x({_N}) Size +\d+ MB")
 
-_EFI = re.compile(r"(?<![\w ])\s*(?:efi: *|EFI: *)*mem(\d+): *(?=\[|type|$)", re.I)
+# "Remove mem72: MMIO range=" is about a row, and none.
+_EFI = re.compile(r"(?<!emove )(?<!emoving )\bmem(\d{1,6}): *(?=\[|type *=|$)", re.I)
 _EFI_BODY = re.compile(
     rf"(?:\[([^|\]]{{0,40}})\|?([^\]]{{0,90}})\]|type= *(\d+), *attr=0x({_N}),?)"
     rf" *range=\[ ?0x({_N}) ?- ?0x({_N}) ?([)\]])"
 )
 # How Linux lists the table on arm64 and RISC-V.
-_EFI_PLAIN = re.compile(rf"efi: +0x({_N})-0x({_N}) +\[([^|\]]{{0,40}})\|([^\]]{{0,90}})\]")
+_EFI_PLAIN = re.compile(rf"efi: +0x({_N})-0x({_N}) +\[([^|\]]{{1,40}})(?:\|([^\]]{{0,90}}))?")
 _SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_N}),? len=(?:0x)?({_N})")
 
 _SRAT = re.compile(r"(?:SRAT|NUMA): *Node +(\d+) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)")
@@ -353,8 +354,8 @@ def _efi_typed(row: Row, number: int, attributes: int, name: str = "") -> Row:
 
 def efi_row(text: str) -> Row | None:
     if found := _EFI_PLAIN.search(text):
-        return _efi_named(_closed(Row("efi"), found[1], found[2]), found[3], found[4])
-    mark = _EFI.match(text)
+        return _efi_named(_closed(Row("efi"), found[1], found[2]), found[3], found[4] or "")
+    mark = _EFI.search(text)
     if mark is None:
         return None
     row = Row("efi", nr=int(mark[1][:8]))

@@ -179,7 +179,7 @@ class _Rest(io.RawIOBase):
 #: A stretch of a large input without any of these has no row, no heading and no stated fact in it.
 _STRONG: Final = (
     b"e820", b"usable", b"RAM", b"SRAT", b"PXM", b"node", b"range=[", b"SMAP", b"emory", b"version", b"PFN",
-    b"ommand line", b"last_pfn", b"DMI:", b"odel:", b"odified",
+    b"ommand line", b"efi: ", b"last_pfn", b"DMI:", b"odel:", b"odified",
 )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def _matching_lines(data: bytes, number: int) -> Lines:
 
 
 _ESCAPE: Final = re.compile(r"(?:=[0-9A-F]{2})+")
-#: So many lines that end in "=" make a text quoted-printable, when it has escapes too.
+#: So many lines that end in "=", or hold an encoded "=", make a text quoted-printable.
 _SOFT_ENDS: Final = 3
 
 
@@ -226,8 +226,9 @@ def undo_quoted_printable(lines: Lines) -> Lines:
 
     A joined line keeps the number of its first part.
     """
+    escaped = [text for _, text in lines if "=" in text and _ESCAPE.search(text)]
     soft = sum(text.rstrip("\r").endswith("=") for _, text in lines)
-    if soft < _SOFT_ENDS or not any(_ESCAPE.search(text) for _, text in lines):
+    if not escaped or (soft < _SOFT_ENDS and sum("=3D" in text for text in escaped) < _SOFT_ENDS):
         return lines
     joined: Lines = []
     open_line = False
