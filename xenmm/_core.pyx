@@ -64,6 +64,7 @@ cdef extern from "_kernels.h" nogil:
         XK_MFN_VALID
     enum:
         XK_DEBUG
+        XK_BITMAP_WORDS_MIN
     ctypedef struct c_params "xenmm_params":
         pass
     ctypedef struct xk_plan:
@@ -161,8 +162,8 @@ cdef class _ParameterPage:
         cdef bytes bitmap = bytes(mapping.get("pdx_group_valid", b""))
         cdef size_t words = (len(bitmap) + 7) // 8
         self.base = NULL
-        # One word more than the bitmap has, so that its pointer is never one past the mapping.
-        self.bytes_mapped = sizeof(xk_plan) + 8 * (words + 1)
+        # The loops read whole tables of words; what lies past the bitmap is 0.
+        self.bytes_mapped = sizeof(xk_plan) + 8 * max(words, XK_BITMAP_WORDS_MIN)
         cdef void *base = mmap(
             NULL, self.bytes_mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
         )

@@ -10,14 +10,15 @@
 #define XK_X86 0
 #endif
 
-/* Values at a time where two passes go over the same data: 8 KiB, well inside the first cache. */
-#define XK_CHUNK 1024
+/* Values at a time where two passes go over the same data: well inside the first cache. */
+#define XK_CHUNK 512
 /* Outputs from here on are stored past the caches: they would only push out what is needed. Bytes. */
 #define XK_STREAM_FROM ((size_t)32 << 20)
 
 typedef struct xk_loops {
     void (*convert[2][XK_CONVERSIONS])(const xk_plan *, const uint64_t *, uint64_t *, size_t, int stream);
     size_t (*domain[2][XK_CONVERSIONS])(const xk_plan *, const uint64_t *, size_t);
+    size_t (*checked[XK_CONVERSIONS])(const xk_plan *, const uint64_t *, uint64_t *, size_t, int stream);
     void (*valid[2])(const xk_plan *, const uint64_t *, uint8_t *, size_t);
 } xk_loops;
 
@@ -52,11 +53,18 @@ static uint64_t xk_least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+#define XK_TOP ((uint64_t)1 << 63)
+
+/* Frames of the direct map. */
+static uint64_t xk_directmap_pages(const xenmm_params *p)
+{
+    return (p->directmap_virt_end - p->directmap_virt_start) >> XENMM_PAGE_SHIFT;
+}
+
 void xk_derive(xk_plan *plan)
 {
     const xenmm_params *const p = &plan->params;
-    const uint64_t half = (uint64_t)1 << 63;
-    const uint64_t pages = (p->directmap_virt_end - p->directmap_virt_start) >> XENMM_PAGE_SHIFT;
+    const uint64_t pages = xk_directmap_pages(p);
     unsigned slot;
 
     plan->offset_mode = p->mode == XENMM_MODE_OFFSET;
@@ -64,83 +72,155 @@ void xk_derive(xk_plan *plan)
     if (pages != 0) {
         /* Compression keeps the order of compressible frames, so that one limit judges them all. */
         const uint64_t last = xenmm_mask_pdx_to_mfn(p, pages - 1);
-        if (xenmm_mask_mfn_to_pdx(p, last) == pages - 1 && last < half)
+        if (xenmm_mask_mfn_to_pdx(p, last) == pages - 1 && last < XK_TOP)
             plan->directmap_limit = last + 1;
     }
+    plan->region_frames = xk_least(p->pdx_region_size, XK_TOP);
+    plan->few_slots = plan->few_pdx_slots = 1;
     for (slot = 0; slot < XENMM_LOOKUP_ENTRIES; slot++) {
         const uint64_t base = p->pfn_bases[slot], first_pdx = base - p->pfn_pdx_lookup[slot];
-        const int used = base < half;
-        plan->slot_start[slot] = used ? base : 0;
-        plan->slot_frames[slot] = used ? xk_least(p->pdx_region_size, half - base) : 0;
+        const int used = base < XK_TOP;
+        plan->slot_start[slot] = used ? base ^ XK_TOP : 0;
         plan->slot_directmap_frames[slot] =
-            used && first_pdx < pages ? xk_least(plan->slot_frames[slot], pages - first_pdx) : 0;
+            used && first_pdx < pages ? xk_least(plan->region_frames, pages - first_pdx) : 0;
+        if (slot >= 16) {
+            plan->few_slots &= !used && p->pfn_pdx_lookup[slot] == 0;
+            plan->few_pdx_slots &= p->pdx_pfn_lookup[slot] == 0;
+        }
     }
 }
 
 /* --- runs of one verdict ---------------------------------------------------------------------------- */
 
+/* No run of frames of the direct map is longer than 2^this. */
+#define XK_MAP_RUN_SHIFT 36
 enum { XK_MIXED = -1 };
 
-/* One verdict on all of [first, first + low], or XK_MIXED; low is 2^k - 1 and first a multiple of 2^k. */
+/*
+ * The verdict functions judge [first, first + low] whole, where low is 2^k - 1 and first a multiple of 2^k:
+ * 0, or 1, or XK_MIXED where the frames differ or it is not certain. 1 also promises that the conversion
+ * only adds a constant all along.
+ */
+
+/* Whether compression changes no bit below 2^k, and every one of the frames, or none, is compressible. */
+static int xk_compressible_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    const xenmm_params *const p = &plan->params;
+    if (p->mode == XENMM_MODE_OFFSET) {
+        const uint64_t start = plan->slot_start[XENMM_SLOT(first, p->pfn_index_shift)] ^ XK_TOP;
+        if (((((uint64_t)63 << p->pfn_index_shift) & low)) != 0)
+            return XK_MIXED;
+        if (first + low < start || (first >= start && first - start >= plan->region_frames))
+            return 0;
+        return first >= start && first + low - start < plan->region_frames ? 1 : XK_MIXED;
+    }
+    if ((p->pfn_hole_mask & low) != 0 || (p->pfn_pdx_bottom_mask & low) != low)
+        return XK_MIXED;
+    return (first & p->pfn_hole_mask) == 0;
+}
+
 static int xk_mfn_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
 {
     const xenmm_params *const p = &plan->params;
-    const uint64_t last = first + low;
-    uint64_t first_pdx, last_pdx;
+    uint64_t pdx;
+    int compressible;
 
     if (first >= p->max_page)
         return 0;
-    if (last >= p->max_page)
+    compressible = xk_compressible_verdict(plan, first, low);
+    if (first + low >= p->max_page || compressible != 1)
+        return first + low >= p->max_page ? XK_MIXED : compressible;
+    pdx = xenmm_mfn_to_pdx(p, first);
+    if ((pdx ^ (pdx + low)) >> XENMM_PDX_GROUP_SHIFT != 0)
         return XK_MIXED;
-    if (p->mode == XENMM_MODE_OFFSET) {
-        const unsigned slot = (unsigned)XENMM_SLOT(first, p->pfn_index_shift);
-        const uint64_t start = plan->slot_start[slot], frames = plan->slot_frames[slot];
-        if (((((uint64_t)63 << p->pfn_index_shift) & low)) != 0)
-            return XK_MIXED;
-        if (frames == 0 || last < start || (first >= start && first - start >= frames))
-            return 0;
-        if (first < start || last - start >= frames)
-            return XK_MIXED;
-    } else {
-        if ((p->pfn_hole_mask & low) != 0 || (p->pfn_pdx_bottom_mask & low) != low)
-            return XK_MIXED;
-        if ((first & p->pfn_hole_mask) != 0)
-            return 0;
-    }
-    first_pdx = xenmm_mfn_to_pdx(p, first);
-    last_pdx = xenmm_mfn_to_pdx(p, last);
-    if (last_pdx - first_pdx != low || (first_pdx ^ last_pdx) >> XENMM_PDX_GROUP_SHIFT != 0)
-        return XK_MIXED;
-    return xenmm_group_valid(p, first_pdx);
+    return xenmm_group_valid(p, pdx);
+}
+
+/* Whether expansion adds one constant to all of the pdx. */
+static int xk_expands_evenly(const xenmm_params *p, uint64_t low)
+{
+    if (p->mode == XENMM_MODE_OFFSET)
+        return (((uint64_t)63 << p->pdx_index_shift) & low) == 0;
+    return (p->pfn_pdx_bottom_mask & low) == low;
 }
 
 static int xk_pdx_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
 {
-    if (first >= plan->params.max_pdx)
+    const xenmm_params *const p = &plan->params;
+    if (first >= p->max_pdx)
         return 0;
-    if (first + low >= plan->params.max_pdx)
+    if (first + low >= p->max_pdx || !xk_expands_evenly(p, low))
         return XK_MIXED;
-    return xenmm_group_valid(&plan->params, first);
+    return xenmm_group_valid(p, first);
 }
 
-/* The largest run around a value whose verdict is certain; a run is never longer than a group. */
-#define XK_FIND_RUN(name, verdict_of)                                                                    \
+/* pdx of which the frames, too, compress evenly: what the way through the mfn needs. */
+static int xk_round_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    const xenmm_params *const p = &plan->params;
+    const int verdict = xk_pdx_verdict(plan, first, low);
+    const uint64_t mfn = xenmm_pdx_to_mfn(p, first);
+    if (verdict == 1 && ((mfn & low) != 0 || xk_compressible_verdict(plan, mfn, low) != 1))
+        return XK_MIXED;
+    return verdict;
+}
+
+/* Frames that have their place in the direct map. */
+static int xk_frame_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    const int verdict = xk_compressible_verdict(plan, first, low);
+    if (verdict == 1 && xenmm_mfn_to_pdx(&plan->params, first) + low >= xk_directmap_pages(&plan->params))
+        return XK_MIXED;
+    return verdict;
+}
+
+/* Pages of the direct map, counted from its start. */
+static int xk_directmap_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
+{
+    const xenmm_params *const p = &plan->params;
+    const uint64_t virt = p->directmap_virt_start + (first << XENMM_PAGE_SHIFT);
+    const uint64_t bytes = (low + 1) << XENMM_PAGE_SHIFT;
+    if (first + low >= xk_directmap_pages(p) || !xk_expands_evenly(p, low))
+        return XK_MIXED;
+    /* Should the image overlap the direct map, its own rule comes first. */
+    if (p->xen_virt_start - virt < bytes || virt - p->xen_virt_start < p->xen_image_bytes)
+        return XK_MIXED;
+    return 1;
+}
+
+/* The largest run around a value whose verdict is certain, of at most 2^top; alone, a value counts as bad. */
+#define XK_FIND_RUN(name, verdict_of, top)                                                               \
     static xk_run name(const xk_plan *plan, uint64_t value)                                              \
     {                                                                                                    \
-        xk_run run;                                                                                      \
+        xk_run run = {value, 0, 0};                                                                      \
         int k;                                                                                           \
-        for (k = XENMM_PDX_GROUP_SHIFT; k >= 0; k -= 2) {                                                \
-            run.low = ((uint64_t)1 << k) - 1;                                                            \
-            run.first = value & ~run.low;                                                                \
-            run.verdict = verdict_of(plan, run.first, run.low);                                          \
-            if (run.verdict != XK_MIXED)                                                                 \
+        for (k = (top); k > 0; k -= 4) {                                                                 \
+            const uint64_t low = ((uint64_t)1 << k) - 1;                                                 \
+            const int verdict = verdict_of(plan, value & ~low, low);                                     \
+            if (verdict != XK_MIXED) {                                                                   \
+                run.first = value & ~low;                                                                \
+                run.low = low;                                                                           \
+                run.verdict = verdict;                                                                   \
                 break;                                                                                   \
+            }                                                                                            \
         }                                                                                                \
         return run;                                                                                      \
     }
 
-XK_FIND_RUN(xk_mfn_run, xk_mfn_verdict)
-XK_FIND_RUN(xk_pdx_run, xk_pdx_verdict)
+XK_FIND_RUN(xk_mfn_run_of_many, xk_mfn_verdict, XENMM_PDX_GROUP_SHIFT)
+XK_FIND_RUN(xk_pdx_run, xk_pdx_verdict, XENMM_PDX_GROUP_SHIFT)
+XK_FIND_RUN(xk_round_run, xk_round_verdict, XENMM_PDX_GROUP_SHIFT)
+XK_FIND_RUN(xk_frame_run, xk_frame_verdict, XK_MAP_RUN_SHIFT)
+XK_FIND_RUN(xk_directmap_run, xk_directmap_verdict, XK_MAP_RUN_SHIFT)
+
+static xk_run xk_mfn_run(const xk_plan *plan, uint64_t mfn)
+{
+    xk_run run = xk_mfn_run_of_many(plan, mfn);
+    /* Where verdicts are written out, that of a single frame must be its own. */
+    if (run.low == 0)
+        run.verdict = xenmm_mfn_valid(&plan->params, mfn);
+    return run;
+}
 
 /* --- the loops, once a target ----------------------------------------------------------------------- */
 
@@ -265,31 +345,51 @@ static void xk_convert_chunk(const xk_plan *plan, int conversion, const uint64_t
     xk_targets[xk_target].loops->convert[plan->offset_mode][conversion](plan, in, out, n, stream);
 }
 
+/* Two passes over values that are no neighbours, or that the loop of neighbours stopped at. */
+static size_t xk_check_chunk(const xk_plan *plan, int conversion, const uint64_t *in, uint64_t *out, size_t n,
+                             int stream)
+{
+    const size_t fit =
+        xk_targets[xk_target].loops->domain[plan->offset_mode][conversion](plan, in, n);
+    xk_convert_chunk(plan, conversion, in, out, fit, stream);
+    return fit;
+}
+
+/* Values from out to its next cache line, so that chunks begin where stores are whole. */
+static size_t xk_ragged(const uint64_t *out)
+{
+    return (64 - ((uintptr_t)out & 63)) % 64 / sizeof *out;
+}
+
+static size_t xk_convert_checked(const xk_plan *plan, int conversion, const uint64_t *in, uint64_t *out,
+                                 size_t n, int stream)
+{
+    const xk_loops *const loops = xk_targets[xk_target].loops;
+    size_t i = 0, chunk = xk_least(n, xk_ragged(out));
+    for (;;) {
+        const size_t fit = xk_check_chunk(plan, conversion, in + i, out + i, chunk, stream);
+        i += fit;
+        if (fit < chunk || i == n)
+            return i;
+        i += loops->checked[conversion](plan, in + i, out + i, n - i, stream);
+        chunk = xk_least(n - i, XK_CHUNK);
+    }
+}
+
 size_t xk_convert(const xk_plan *plan, int conversion, const uint64_t *in, uint64_t *out, size_t n,
                   int checked)
 {
     const int stream = in != out && n >= XK_STREAM_FROM / sizeof *out;
-    const int by_chunk = checked || (plan->params.xen_image_bytes != 0 && xk_takes_virt(conversion));
-    const xk_loops *const loops = xk_targets[xk_target].loops;
-    size_t i = 0, good = n;
+    size_t i, good = n;
 
-    if (!by_chunk) {
-        loops->convert[plan->offset_mode][conversion](plan, in, out, n, stream);
-        i = n;
-    }
-    while (i < n) {
-        /* The first chunk ends where out is aligned to a cache line, so that the others begin so. */
-        const size_t ragged = ((uintptr_t)(out + i) & 63) / sizeof *out;
-        const size_t size = n - i < XK_CHUNK - ragged ? n - i : XK_CHUNK - ragged;
-        size_t fit = size;
-        if (checked)
-            fit = loops->domain[plan->offset_mode][conversion](plan, in + i, size);
-        xk_convert_chunk(plan, conversion, in + i, out + i, fit, stream);
-        i += fit;
-        if (fit < size) {
-            good = i;
-            break;
-        }
+    if (checked) {
+        good = xk_convert_checked(plan, conversion, in, out, n, stream);
+    } else if (plan->params.xen_image_bytes != 0 && xk_takes_virt(conversion)) {
+        size_t chunk = xk_least(n, xk_ragged(out));
+        for (i = 0; i < n; i += chunk, chunk = xk_least(n - i, XK_CHUNK))
+            xk_convert_chunk(plan, conversion, in + i, out + i, chunk, stream);
+    } else {
+        xk_targets[xk_target].loops->convert[plan->offset_mode][conversion](plan, in, out, n, stream);
     }
 #if XK_X86
     if (stream)

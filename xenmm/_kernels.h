@@ -10,6 +10,9 @@
 
 #include "xenmm.h"
 
+/* Words of the group bitmap that may be read, at the least. */
+#define XK_BITMAP_WORDS_MIN 64
+
 /* Each conversion by number: the row of its loops. */
 enum {
     XK_MFN_TO_PDX,
@@ -28,16 +31,19 @@ enum {
 };
 
 /*
- * The frozen struct, and behind it what the loops derive from it once, at the freeze.
- * A slot's frames are [slot_start, slot_start + slot_frames), of which the first slot_directmap_frames
- * have their place inside the direct map; an unused slot has none.
+ * The frozen struct, and behind it what the loops derive from it once, at the freeze. Of offset: a slot's frames
+ * are [slot_start, slot_start + region_frames), of which the first slot_directmap_frames have their place
+ * inside the direct map. Everything is kept below 2^63, so that the loops may test limits by the sign: what lies
+ * above is left to the scalar text.
  */
 typedef struct xk_plan {
     xenmm_params params;
     uint32_t offset_mode;      /* 0: the mask loops (identity is a mask with nothing removed), 1: offset */
+    uint32_t few_slots;        /* offset: no slot of an mfn from 16 on is in use */
+    uint32_t few_pdx_slots;    /* offset: no slot of a pdx from 16 on is in use */
     uint64_t directmap_limit;  /* mask: one past the last mfn inside the direct map; 0 when not certain */
-    uint64_t slot_start[XENMM_LOOKUP_ENTRIES];
-    uint64_t slot_frames[XENMM_LOOKUP_ENTRIES];
+    uint64_t region_frames;
+    uint64_t slot_start[XENMM_LOOKUP_ENTRIES]; /* with the top bit inverted, so that 0 is an unused slot */
     uint64_t slot_directmap_frames[XENMM_LOOKUP_ENTRIES];
 } xk_plan;
 

@@ -115,48 +115,56 @@ XK_FORMULA_LOOP(mask_page_to_mfn_to_virt, XK_M_PAGE_TO_MFN_TO_VIRT)
 XK_FORMULA_LOOP(page_to_virt, XK_PAGE_TO_VIRT_)
 XK_FORMULA_LOOP(virt_to_page, XK_VIRT_TO_PAGE_)
 
-/* One entry of a 64-entry table for each lane: `slots` are below 64. */
+/*
+ * One entry of a 64-entry table for each lane: `slots` are below 64. `few` promises that the entries from 16 on
+ * are 0, which they are on most machines: a slot is a node, more or less.
+ */
 #if XK_BYTES == 64
-#define XK_TABLE(name, from)                                                                             \
+#define XK_TABLE(name, from, few)                                                                        \
+    const uint64_t *const name##_from = (from);                                                          \
+    const int name##_few = (int)(few);                                                                   \
     const __m512i name[8] = {                                                                            \
-        _mm512_loadu_si512((from)),      _mm512_loadu_si512((from) + 8),                                 \
-        _mm512_loadu_si512((from) + 16), _mm512_loadu_si512((from) + 24),                                \
-        _mm512_loadu_si512((from) + 32), _mm512_loadu_si512((from) + 40),                                \
-        _mm512_loadu_si512((from) + 48), _mm512_loadu_si512((from) + 56)}
+        XK_ROW(name, 0), XK_ROW(name, 1), XK_LATE(name, 2), XK_LATE(name, 3),                            \
+        XK_LATE(name, 4), XK_LATE(name, 5), XK_LATE(name, 6), XK_LATE(name, 7)}
+#define XK_ROW(name, row) _mm512_loadu_si512(name##_from + 8 * (row))
+#define XK_LATE(name, row) (name##_few ? _mm512_setzero_si512() : XK_ROW(name, row))
+#define XK_LOOKUP(name, slots) XK(lookup)(name, (slots), name##_few)
 
-/* The whole table lies in eight registers: sixteen entries a permutation, then two choices. */
-XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) slots)
+/* The whole table lies in registers: sixteen entries a permutation, then, for more, two choices. */
+XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) slots, int few)
 {
     const __m512i s = (__m512i)slots;
-    const __mmask8 odd = _mm512_test_epi64_mask(s, _mm512_set1_epi64(16));
-    const __mmask8 high = _mm512_test_epi64_mask(s, _mm512_set1_epi64(32));
-    const __m512i a = _mm512_permutex2var_epi64(table[0], s, table[1]);
-    const __m512i b = _mm512_permutex2var_epi64(table[2], s, table[3]);
-    const __m512i c = _mm512_permutex2var_epi64(table[4], s, table[5]);
-    const __m512i d = _mm512_permutex2var_epi64(table[6], s, table[7]);
-    return (XK(vec))_mm512_mask_blend_epi64(high, _mm512_mask_blend_epi64(odd, a, b),
-                                            _mm512_mask_blend_epi64(odd, c, d));
+    if (few) {
+        const __mmask8 low = _mm512_testn_epi64_mask(s, _mm512_set1_epi64(48));
+        return (XK(vec))_mm512_maskz_permutex2var_epi64(low, table[0], s, table[1]);
+    } else {
+        const __mmask8 odd = _mm512_test_epi64_mask(s, _mm512_set1_epi64(16));
+        const __mmask8 high = _mm512_test_epi64_mask(s, _mm512_set1_epi64(32));
+        const __m512i a = _mm512_permutex2var_epi64(table[0], s, table[1]);
+        const __m512i b = _mm512_permutex2var_epi64(table[2], s, table[3]);
+        const __m512i c = _mm512_permutex2var_epi64(table[4], s, table[5]);
+        const __m512i d = _mm512_permutex2var_epi64(table[6], s, table[7]);
+        return (XK(vec))_mm512_mask_blend_epi64(high, _mm512_mask_blend_epi64(odd, a, b),
+                                                _mm512_mask_blend_epi64(odd, c, d));
+    }
 }
 #else
-#define XK_TABLE(name, from) const uint64_t *const name = (from)
-
-XK_INLINE XK(vec) XK(lookup)(const uint64_t *table, XK(vec) slots)
-{
+#define XK_TABLE(name, from, few) const uint64_t *const name = (from)
 #if XK_BYTES == 32
-    return (XK(vec)){table[slots[0]], table[slots[1]], table[slots[2]], table[slots[3]]};
+#define XK_LOOKUP(name, slots)                                                                           \
+    ((XK(vec)){name[(slots)[0]], name[(slots)[1]], name[(slots)[2]], name[(slots)[3]]})
 #elif XK_BYTES == 16
-    return (XK(vec)){table[slots[0]], table[slots[1]]};
+#define XK_LOOKUP(name, slots) ((XK(vec)){name[(slots)[0]], name[(slots)[1]]})
 #else
-    return table[slots];
+#define XK_LOOKUP(name, slots) (name[slots])
 #endif
-}
 #endif
 
 /*
  * A loop of the offset mode: f = before(x), then f `op` the entry of f's slot, then after().
  * `unit` is 12 where f is in bytes and the table in frames.
  */
-#define XK_OFFSET_LOOP(name, before, entries, index_shift, unit, op, after)                              \
+#define XK_OFFSET_LOOP(name, before, entries, index_shift, few, unit, op, after)                         \
     XK_INLINE uint64_t XK(name##_one)(const xenmm_params *p, uint64_t x)                                 \
     {                                                                                                    \
         const uint64_t frametable = p->frametable_virt_start, directmap = p->directmap_virt_start;       \
@@ -174,6 +182,7 @@ XK_INLINE XK(vec) XK(lookup)(const uint64_t *table, XK(vec) slots)
         const uint64_t slot_bits = shift + (unit) < 64 ? (uint64_t)63 << (shift + (unit)) : 0;           \
         uint64_t last = 0, entry = p->entries[0] << (unit);                                              \
         size_t i = 0;                                                                                    \
+        XK_TABLE(table, p->entries, plan->few);                                                          \
         XK_HEAD(XK(name##_one)(p, in[i]));                                                               \
         for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
             XK(vec) v[XK_UNROLL], differ = {0};                                                          \
@@ -185,11 +194,10 @@ XK_INLINE XK(vec) XK(lookup)(const uint64_t *table, XK(vec) slots)
                 differ = v[0] ^ first;                                                                   \
                 XK_EACH differ |= v[u] ^ first;                                                          \
                 if (XK_ANY(differ, slot_bits)) {                                                         \
-                    XK_TABLE(table, p->entries);                                                         \
                     XK_EACH                                                                              \
                     {                                                                                    \
                         const XK(vec) slots = ((v[u] >> (unit)) >> shift) & 63;                          \
-                        v[u] = v[u] op(XK(lookup)(table, slots) << (unit));                              \
+                        v[u] = v[u] op(XK_LOOKUP(table, slots) << (unit));                               \
                         v[u] = after(v[u]);                                                              \
                         XK_PUT(out + i + u * XK_LANES, v[u]);                                            \
                     }                                                                                    \
@@ -217,12 +225,12 @@ XK_INLINE XK(vec) XK(lookup)(const uint64_t *table, XK(vec) slots)
 #define XK_FROM_VIRT(x) ((x) - directmap)
 #define XK_TO_VIRT(x) ((x) + directmap)
 
-#define XK_COMPRESS pfn_pdx_lookup, pfn_index_shift
-#define XK_EXPAND pdx_pfn_lookup, pdx_index_shift
+#define XK_COMPRESS pfn_pdx_lookup, pfn_index_shift, few_slots
+#define XK_EXPAND pdx_pfn_lookup, pdx_index_shift, few_pdx_slots
 #define XK_OFFSET_LOOP_(name, before, which, unit, op, after)                                            \
     XK_OFFSET_LOOP_2(name, before, which, unit, op, after)
-#define XK_OFFSET_LOOP_2(name, before, entries, index_shift, unit, op, after)                            \
-    XK_OFFSET_LOOP(name, before, entries, index_shift, unit, op, after)
+#define XK_OFFSET_LOOP_2(name, before, entries, index_shift, few, unit, op, after)                       \
+    XK_OFFSET_LOOP(name, before, entries, index_shift, few, unit, op, after)
 
 XK_OFFSET_LOOP_(offset_mfn_to_pdx, XK_SAME, XK_COMPRESS, 0, -, XK_SAME)
 XK_OFFSET_LOOP_(offset_pdx_to_mfn, XK_SAME, XK_EXPAND, 0, +, XK_SAME)
@@ -251,6 +259,8 @@ XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const ui
     const uint64_t mfn_bits = (uint64_t)63 << p->pfn_index_shift;
     uint64_t last_pdx = 0, last_mfn, add, subtract;
     size_t i = 0;
+    XK_TABLE(expand, p->pdx_pfn_lookup, plan->few_pdx_slots);
+    XK_TABLE(compress, p->pfn_pdx_lookup, plan->few_slots);
     XK_REMEMBER(0);
     XK_HEAD(xenmm_offset_mfn_to_virt(p, xenmm_offset_page_to_mfn(p, in[i])));
     for (; n - i >= XK_BLOCK; i += XK_BLOCK) {
@@ -262,14 +272,10 @@ XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const ui
             XK_EACH
             {
                 XK(vec) f;
-                XK_TABLE(expand, p->pdx_pfn_lookup);
-                XK_TABLE(compress, p->pfn_pdx_lookup);
-                f = v[u] + XK(lookup)(expand, (v[u] >> (uint64_t)p->pdx_index_shift) & 63);
-                f = f << XENMM_PAGE_SHIFT;
-                f -= XK(lookup)(compress, ((f >> XENMM_PAGE_SHIFT) >> (uint64_t)p->pfn_index_shift) & 63)
-                     << XENMM_PAGE_SHIFT;
-                f = XK_TO_VIRT(f);
-                v[u] = f;
+                XK(vec) slots = (v[u] >> (uint64_t)p->pdx_index_shift) & 63;
+                f = (v[u] + XK_LOOKUP(expand, slots)) << XENMM_PAGE_SHIFT;
+                slots = ((f >> XENMM_PAGE_SHIFT) >> (uint64_t)p->pfn_index_shift) & 63;
+                v[u] = XK_TO_VIRT(f - (XK_LOOKUP(compress, slots) << XENMM_PAGE_SHIFT));
             }
             XK_REMEMBER(XK_FROM_PAGE(in[i]));
             XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);
@@ -345,27 +351,17 @@ XK_DOMAIN_MASK_DIRECTMAP(domain_mask_maddr_in_directmap, XK_TO_FRAMES, xenmm_mad
     XK_DOMAIN(name)                                                                                      \
     {                                                                                                    \
         const xenmm_params *const p = &plan->params;                                                     \
-        const uint64_t shift = p->pfn_index_shift, slot_bits = (uint64_t)63 << shift;                    \
-        uint64_t last = 0, start = plan->slot_start[0], span = plan->slot_directmap_frames[0] - 1;       \
+        const uint64_t shift = p->pfn_index_shift;                                                       \
+        XK_TABLE(starts, plan->slot_start, plan->few_slots);                                             \
+        XK_TABLE(frames, plan->slot_directmap_frames, plan->few_slots);                                  \
         size_t i = 0;                                                                                    \
         for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
-            XK(vec) v[XK_UNROLL], bad = {0}, differ = {0};                                               \
-            XK_EACH v[u] = to_frames(XK_AT(in + i, u));                                                  \
-            XK_EACH differ |= v[u] ^ last;                                                               \
-            if (__builtin_expect(XK_ANY(differ, slot_bits), 0)) {                                        \
-                XK_TABLE(starts, plan->slot_start);                                                      \
-                XK_TABLE(frames, plan->slot_directmap_frames);                                           \
-                XK_EACH                                                                                  \
-                {                                                                                        \
-                    const XK(vec) slots = (v[u] >> shift) & 63;                                          \
-                    const XK(vec) d = v[u] - XK(lookup)(starts, slots);                                  \
-                    bad |= d | (XK(lookup)(frames, slots) - 1 - d);                                      \
-                }                                                                                        \
-                last = to_frames(in[i]);                                                                 \
-                start = plan->slot_start[XENMM_SLOT(last, shift)];                                       \
-                span = plan->slot_directmap_frames[XENMM_SLOT(last, shift)] - 1;                         \
-            } else {                                                                                     \
-                XK_EACH bad |= (v[u] - start) | (span - (v[u] - start));                                 \
+            XK(vec) bad = {0};                                                                           \
+            XK_EACH                                                                                      \
+            {                                                                                            \
+                const XK(vec) f = to_frames(XK_AT(in + i, u)), slots = (f >> shift) & 63;                \
+                const XK(vec) d = f - (XK_LOOKUP(starts, slots) ^ XK_SIGN);                              \
+                bad |= d | (XK_LOOKUP(frames, slots) - 1 - d);                                           \
             }                                                                                            \
             if (__builtin_expect(XK_ANY(bad, XK_SIGN), 0))                                               \
                 XK_JUDGE_BLOCK(good);                                                                    \
@@ -379,11 +375,23 @@ XK_DOMAIN_OFFSET_DIRECTMAP(domain_offset_maddr_in_directmap, XK_TO_FRAMES, xenmm
 /*
  * Validity of any frames, one bit a value: bit j of the result is the verdict on in[j]. Exact as long as
  * max_page <= 2^63; past that, frames past 2^63 are called invalid (xk_mfn_valid() and XK_JUDGE_BLOCK know).
+ *
+ * A verdict on a vector is a mask register where there is one, set for the good; else a vector whose signs are
+ * set for the bad. XK_BOTH joins two, XK_BELOW wants x < limit, XK_CLEAR none of the bits.
  */
 #if XK_BYTES == 64
-#define XK_SIGNS(v) ((uint32_t)_mm512_movepi64_mask((__m512i)(v)))
-#define XK_GATHER(words, at) ((XK(vec))_mm512_i64gather_epi64((__m512i)(at), (const void *)(words), 8))
-#elif XK_BYTES == 32
+#define XK_VERDICT __mmask8
+#define XK_BOTH &
+#define XK_BELOW(x, limit) _mm512_cmplt_epu64_mask((__m512i)(x), _mm512_set1_epi64((long long)(limit)))
+#define XK_CLEAR(x, bits) _mm512_testn_epi64_mask((__m512i)(x), _mm512_set1_epi64((long long)(bits)))
+#else
+#define XK_VERDICT XK(vec)
+#define XK_BOTH |
+/* Without a sign of its own, and not past the last good one; a limit of 0 is never met. */
+#define XK_BELOW(x, limit) ((x) | (((limit)-1) - (x)))
+/* Of a value and its negative one has the sign, unless both are 0. */
+#define XK_CLEAR(x, bits) (((x) & (bits)) | (0 - ((x) & (bits))))
+#if XK_BYTES == 32
 #define XK_SIGNS(v) ((uint32_t)_mm256_movemask_pd((__m256d)(v)))
 #define XK_GATHER(words, at) ((XK(vec))_mm256_i64gather_epi64((const long long *)(words), (__m256i)(at), 8))
 #elif XK_BYTES == 16
@@ -393,17 +401,30 @@ XK_DOMAIN_OFFSET_DIRECTMAP(domain_offset_maddr_in_directmap, XK_TO_FRAMES, xenmm
 #define XK_SIGNS(v) ((uint32_t)((v) >> 63))
 #define XK_GATHER(words, at) ((words)[at])
 #endif
+#endif
 #define XK_ALL (XK_BLOCK == 32 ? 0xffffffffu : 0xffffu)
 
-/* The bits of the groups of `pdx`, where `bad` has no sign; `pdx` of bad lanes may be anything. */
-XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK(vec) bad)
+/* The bits of the groups of `pdx`, where the verdict is good; `pdx` of the others may be anything. */
+XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT so_far)
 {
     XK(vec) group = pdx >> XENMM_PDX_GROUP_SHIFT;
-    bad |= (p->pdx_group_count - 1) - group;
+    so_far = so_far XK_BOTH XK_BELOW(group, p->pdx_group_count);
+#if XK_BYTES == 64
+    const __m512i at = (__m512i)(group >> 6), one = _mm512_set1_epi64(1);
+    __m512i words;
+    /* Up to 64 words, which serve 1 TiB of memory, are a table like the others. */
+    if (p->pdx_group_count <= 64 * 64) {
+        XK_TABLE(table, p->pdx_group_valid, p->pdx_group_count <= 16 * 64);
+        words = (__m512i)XK_LOOKUP(table, (XK(vec))at);
+    } else {
+        words = _mm512_mask_i64gather_epi64(at, so_far, at, (const void *)p->pdx_group_valid, 8);
+    }
+    return _mm512_mask_test_epi64_mask(so_far, _mm512_rorv_epi64(words, (__m512i)group), one);
+#else
     /* Lanes that are bad read word 0, which always exists. */
-    group &= (bad >> 63) - 1;
-    bad = ~bad & (XK_GATHER(p->pdx_group_valid, group >> 6) << (63 - (group & 63)));
-    return XK_SIGNS(bad);
+    group &= (so_far >> 63) - 1;
+    return XK_SIGNS(~so_far & (XK_GATHER(p->pdx_group_valid, group >> 6) << (63 - (group & 63))));
+#endif
 }
 
 #define XK_BITS(name, verdict)                                                                           \
@@ -419,81 +440,119 @@ XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK(vec) ba
         return bits;                                                                                     \
     }
 
-/* x has a sign, or is not below the limit (limits of 0 are never met). */
-#define XK_PAST(x, limit) ((x) | (((limit)-1) - (x)))
-#define XK_NONZERO(x) ((x) | (0 - (x)))
-
 XK_BITS(bits_mask_mfn, XK(group_bits)(p, XK_M_MFN_TO_PDX(x),
-                                      XK_PAST(x, p->max_page) | XK_NONZERO(x & p->pfn_hole_mask)))
-XK_BITS(bits_pdx, XK(group_bits)(p, x, XK_PAST(x, p->max_pdx)))
+                                      XK_BELOW(x, p->max_page) XK_BOTH XK_CLEAR(x, p->pfn_hole_mask)))
+XK_BITS(bits_pdx, XK(group_bits)(p, x, XK_BELOW(x, p->max_pdx)))
 XK_BITS(bits_page, XK(group_bits)(p, XK_FROM_PAGE(x),
-                                  XK_PAST(XK_FROM_PAGE(x), p->max_pdx) | XK_NONZERO((x - frametable) & 31)))
+                                  XK_BELOW(XK_FROM_PAGE(x), p->max_pdx) XK_BOTH XK_CLEAR(x - frametable, 31)))
 
 XK_INLINE uint32_t XK(bits_offset_mfn)(const xk_plan *plan, const uint64_t *in)
 {
     const xenmm_params *const p = &plan->params;
     const uint64_t shift = p->pfn_index_shift;
-    XK_TABLE(starts, plan->slot_start);
-    XK_TABLE(frames, plan->slot_frames);
-    XK_TABLE(subtract, p->pfn_pdx_lookup);
+    XK_TABLE(starts, plan->slot_start, plan->few_slots);
+    XK_TABLE(subtract, p->pfn_pdx_lookup, plan->few_slots);
     uint32_t bits = 0;
     XK_EACH
     {
         const XK(vec) x = XK_AT(in, u), slots = (x >> shift) & 63;
-        const XK(vec) d = x - XK(lookup)(starts, slots);
-        const XK(vec) bad = XK_PAST(x, p->max_page) | XK_PAST(d, XK(lookup)(frames, slots));
-        bits |= XK(group_bits)(p, x - XK(lookup)(subtract, slots), bad) << (u * XK_LANES);
+        const XK(vec) d = x - (XK_LOOKUP(starts, slots) ^ XK_SIGN);
+        const XK_VERDICT inside = XK_BELOW(x, p->max_page) XK_BOTH XK_BELOW(d, plan->region_frames);
+        bits |= XK(group_bits)(p, x - XK_LOOKUP(subtract, slots), inside) << (u * XK_LANES);
     }
     return bits;
 }
 
-/*
- * Domains by group: an aligned run of frames (or pdx, or records) with one verdict, found by find_run(), is
- * remembered, and a block inside it costs an exclusive-or and an or a vector. `far` are the bits in which
- * no two values of one run differ.
- */
-#define XK_RUN_LOOP(before, unit, find_run, far, inside, otherwise)                                      \
-    xk_run run = find_run(plan, 0);                                                                      \
-    uint64_t first = 0, outside = ~(run.low << (unit));                                                  \
-    size_t i = 0;                                                                                        \
-    for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                           \
-        XK(vec) v[XK_UNROLL], differ = {0};                                                              \
-        XK_EACH v[u] = before(XK_AT(in + i, u));                                                         \
-        XK_EACH differ |= v[u] ^ first;                                                                  \
-        if (__builtin_expect(XK_ANY(differ, outside), 0)) {                                              \
-            const uint64_t now = before(in[i]);                                                          \
-            differ = v[0] ^ now;                                                                         \
-            XK_EACH differ |= v[u] ^ now;                                                                \
-            if (!XK_ANY(differ, far)) {                                                                  \
-                run = find_run(plan, now >> (unit));                                                     \
-                first = run.first << (unit);                                                             \
-                outside = ~(run.low << (unit));                                                          \
-            }                                                                                            \
-            if (XK_ANY(differ | (first ^ now), outside)) {                                               \
-                otherwise;                                                                               \
-                continue;                                                                                \
-            }                                                                                            \
-        }                                                                                                \
-        inside;                                                                                          \
-    }
-
-#define XK_DOMAIN_BY_RUN(name, before, unit, find_run, far, bits, good)                                  \
+#define XK_DOMAIN_BY_BITS(name, bits, good)                                                              \
     XK_DOMAIN(name)                                                                                      \
     {                                                                                                    \
-        XK_PARAMETERS;                                                                                   \
-        XK_RUN_LOOP(before, unit, find_run, far, if (!run.verdict) XK_JUDGE_BLOCK(good),                 \
-                    if (XK(bits)(plan, in + i) != XK_ALL) XK_JUDGE_BLOCK(good))                          \
+        const xenmm_params *const p = &plan->params;                                                     \
+        size_t i = 0;                                                                                    \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK)                                                         \
+            if (__builtin_expect(XK(bits)(plan, in + i) != XK_ALL, 0))                                   \
+                XK_JUDGE_BLOCK(good);                                                                    \
         XK_JUDGE_TAIL(good);                                                                             \
     }
 
-#define XK_FAR ~(uint64_t)0xffff
-XK_DOMAIN_BY_RUN(domain_mask_mfn_valid, XK_SAME, 0, xk_mfn_run, XK_FAR, bits_mask_mfn, xenmm_mfn_valid)
-XK_DOMAIN_BY_RUN(domain_offset_mfn_valid, XK_SAME, 0, xk_mfn_run, XK_FAR, bits_offset_mfn, xenmm_mfn_valid)
-XK_DOMAIN_BY_RUN(domain_pdx, XK_SAME, 0, xk_pdx_run, XK_FAR, bits_pdx, xk_pdx_valid)
-/* In bytes from the frame table's start: the bits inside a record stand outside of every run. */
+XK_DOMAIN_BY_BITS(domain_mask_mfn_valid, bits_mask_mfn, xenmm_mfn_valid)
+XK_DOMAIN_BY_BITS(domain_offset_mfn_valid, bits_offset_mfn, xenmm_mfn_valid)
+XK_DOMAIN_BY_BITS(domain_pdx, bits_pdx, xk_pdx_valid)
+XK_DOMAIN_BY_BITS(domain_page, bits_page, xenmm_page_valid)
+
+/*
+ * Checked conversions of neighbours. In an aligned run that is all inside the domain and one line of the
+ * conversion, found by find_run() and remembered, a block costs an exclusive-or and an or a vector for the
+ * check, and the conversion is a shift and an addition in every mode. The loop stops before the first block
+ * that lies in no such run; what is left to do there is the domain's and the plain loop's.
+ *
+ * f = before(x) is in units of 2^unit bytes or frames of run; `free_bits` of it may be anything;
+ * `far` are the bits in which no two values of one run differ; x = f + origin.
+ */
+#define XK_CHECKED_LOOP(name, number, before, origin, unit, free_bits, find_run, far, shifted)           \
+    XK_INLINE size_t XK(name##_body)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,   \
+                                     const int stream)                                                   \
+    {                                                                                                    \
+        XK_PARAMETERS;                                                                                   \
+        uint64_t first = 0, outside = 0, add = 0;                                                        \
+        int known = 0;                                                                                   \
+        size_t i = 0;                                                                                    \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL], differ = {0};                                                          \
+            XK_EACH v[u] = before(XK_AT(in + i, u));                                                     \
+            XK_EACH differ |= v[u] ^ first;                                                              \
+            if (__builtin_expect(!known || XK_ANY(differ, outside), 0)) {                                \
+                const uint64_t now = before(in[i]);                                                      \
+                xk_run run;                                                                              \
+                differ = v[0] ^ now;                                                                     \
+                XK_EACH differ |= v[u] ^ now;                                                            \
+                if (XK_ANY(differ, (far) << (unit)))                                                     \
+                    return i;                                                                            \
+                run = find_run(plan, now >> (unit));                                                     \
+                first = run.first << (unit);                                                             \
+                outside = ~((run.low << (unit)) | (free_bits));                                          \
+                if (!run.verdict || XK_ANY(differ | (first ^ now), outside))                             \
+                    return i;                                                                            \
+                add = xk_convert_one(p, number, first + (origin)) - shifted(first);                      \
+                known = 1;                                                                               \
+            }                                                                                            \
+            XK_EACH v[u] = shifted(v[u]) + add;                                                          \
+            XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);                                                \
+        }                                                                                                \
+        return i;                                                                                        \
+    }                                                                                                    \
+    XK_TARGET static size_t XK(name)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,   \
+                                     int stream)                                                         \
+    {                                                                                                    \
+        return stream ? XK(name##_body)(plan, in, out, n, 1) : XK(name##_body)(plan, in, out, n, 0);     \
+    }
+
+#define XK_IN_GROUP ~(uint64_t)0xffff
+#define XK_IN_MAP ~(((uint64_t)1 << XK_MAP_RUN_SHIFT) - 1)
 #define XK_RECORD(x) ((x) - frametable)
-XK_DOMAIN_BY_RUN(domain_page, XK_RECORD, XENMM_PAGE_INFO_SHIFT, xk_pdx_run, XK_FAR << XENMM_PAGE_INFO_SHIFT,
-                 bits_page, xenmm_page_valid)
+#define XK_LEFT_5(x) ((x) << 5)
+#define XK_LEFT_7(x) ((x) << 7)
+#define XK_RIGHT_5(x) ((x) >> 5)
+#define XK_RIGHT_12_LEFT_5(x) (((x) >> 12) << 5)
+
+XK_CHECKED_LOOP(checked_mfn_to_pdx, XK_MFN_TO_PDX, XK_SAME, 0, 0, 0, xk_mfn_run, XK_IN_GROUP, XK_SAME)
+XK_CHECKED_LOOP(checked_pdx_to_mfn, XK_PDX_TO_MFN, XK_SAME, 0, 0, 0, xk_pdx_run, XK_IN_GROUP, XK_SAME)
+XK_CHECKED_LOOP(checked_mfn_to_page, XK_MFN_TO_PAGE, XK_SAME, 0, 0, 0, xk_mfn_run, XK_IN_GROUP, XK_LEFT_5)
+/* Bits inside a record are never free, so that an address between two records ends the run. */
+XK_CHECKED_LOOP(checked_page_to_mfn, XK_PAGE_TO_MFN, XK_RECORD, frametable, 5, 0, xk_pdx_run, XK_IN_GROUP,
+                XK_RIGHT_5)
+XK_CHECKED_LOOP(checked_page_to_virt, XK_PAGE_TO_VIRT, XK_RECORD, frametable, 5, 0, xk_pdx_run, XK_IN_GROUP,
+                XK_LEFT_7)
+XK_CHECKED_LOOP(checked_page_to_mfn_to_virt, XK_PAGE_TO_MFN_TO_VIRT, XK_RECORD, frametable, 5, 0,
+                xk_round_run, XK_IN_GROUP, XK_LEFT_7)
+XK_CHECKED_LOOP(checked_mfn_to_virt, XK_MFN_TO_VIRT, XK_SAME, 0, 0, 0, xk_frame_run, XK_IN_MAP, XK_TO_BYTES)
+XK_CHECKED_LOOP(checked_maddr_to_virt, XK_MADDR_TO_VIRT, XK_SAME, 0, 12, 0xfff, xk_frame_run, XK_IN_MAP,
+                XK_SAME)
+XK_CHECKED_LOOP(checked_virt_to_mfn, XK_VIRT_TO_MFN, XK_FROM_VIRT, directmap, 12, 0xfff, xk_directmap_run,
+                XK_IN_MAP, XK_TO_FRAMES)
+XK_CHECKED_LOOP(checked_virt_to_maddr, XK_VIRT_TO_MADDR, XK_FROM_VIRT, directmap, 12, 0xfff,
+                xk_directmap_run, XK_IN_MAP, XK_SAME)
+XK_CHECKED_LOOP(checked_virt_to_page, XK_VIRT_TO_PAGE, XK_FROM_VIRT, directmap, 12, 0xfff, xk_directmap_run,
+                XK_IN_MAP, XK_RIGHT_12_LEFT_5)
 
 /* mfn_valid into bytes. */
 #if XK_BYTES == 64
@@ -507,11 +566,38 @@ XK_DOMAIN_BY_RUN(domain_page, XK_RECORD, XENMM_PAGE_INFO_SHIFT, xk_pdx_run, XK_F
     } while (0)
 #endif
 
+#define XK_STRANGERS 8
+
+/* Neighbours share one verdict: that of the run that is remembered. */
 #define XK_VALID_LOOP(name, bits)                                                                        \
     XK_TARGET static void XK(name)(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n)      \
     {                                                                                                    \
-        XK_RUN_LOOP(XK_SAME, 0, xk_mfn_run, XK_FAR, memset(out + i, run.verdict, XK_BLOCK),              \
-                    const uint32_t verdicts = XK(bits)(plan, in + i); XK_SPREAD(out + i, verdicts))      \
+        xk_run run = xk_mfn_run(plan, 0);                                                                \
+        size_t i = 0;                                                                                    \
+        for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
+            XK(vec) v[XK_UNROLL], differ = {0};                                                          \
+            XK_EACH v[u] = XK_AT(in + i, u);                                                             \
+            XK_EACH differ |= v[u] ^ run.first;                                                          \
+            if (__builtin_expect(XK_ANY(differ, ~run.low), 0)) {                                         \
+                const uint64_t now = in[i];                                                              \
+                differ = v[0] ^ now;                                                                     \
+                XK_EACH differ |= v[u] ^ now;                                                            \
+                if (!XK_ANY(differ, XK_IN_GROUP))                                                        \
+                    run = xk_mfn_run(plan, now);                                                         \
+                if (XK_ANY(differ | (run.first ^ now), ~run.low)) {                                      \
+                    /* Strangers come in numbers: the next few blocks are not even compared. */          \
+                    const size_t blocks = xk_least((n - i) / XK_BLOCK, XK_STRANGERS);                    \
+                    uint32_t verdicts[XK_STRANGERS];                                                     \
+                    for (size_t b = 0; b < blocks; b++)                                                  \
+                        verdicts[b] = XK(bits)(plan, in + i + b * XK_BLOCK);                             \
+                    for (size_t b = 0; b < blocks; b++)                                                  \
+                        XK_SPREAD(out + i + b * XK_BLOCK, verdicts[b]);                                  \
+                    i += (blocks - 1) * XK_BLOCK;                                                        \
+                    continue;                                                                            \
+                }                                                                                        \
+            }                                                                                            \
+            memset(out + i, run.verdict, XK_BLOCK);                                                      \
+        }                                                                                                \
         for (; i < n; i++)                                                                               \
             out[i] = (uint8_t)xenmm_mfn_valid(&plan->params, in[i]);                                     \
     }
@@ -532,6 +618,9 @@ static const xk_loops XK(loops) = {
      {XK(domain_offset_mfn_valid), XK(domain_pdx), XK(domain_offset_mfn_valid), XK(domain_page),
       XK(domain_offset_mfn_in_directmap), XK(domain_virt), XK(domain_offset_maddr_in_directmap),
       XK(domain_virt), XK(domain_page), XK(domain_virt), XK(domain_page)}},
+    {XK(checked_mfn_to_pdx), XK(checked_pdx_to_mfn), XK(checked_mfn_to_page), XK(checked_page_to_mfn),
+     XK(checked_mfn_to_virt), XK(checked_virt_to_mfn), XK(checked_maddr_to_virt), XK(checked_virt_to_maddr),
+     XK(checked_page_to_virt), XK(checked_virt_to_page), XK(checked_page_to_mfn_to_virt)},
     {XK(valid_mask), XK(valid_offset)},
 };
 
@@ -561,6 +650,9 @@ static const xk_loops XK(loops) = {
 #undef XK_PAGE_TO_VIRT_
 #undef XK_VIRT_TO_PAGE_
 #undef XK_TABLE
+#undef XK_ROW
+#undef XK_LATE
+#undef XK_LOOKUP
 #undef XK_OFFSET_LOOP
 #undef XK_SAME
 #undef XK_TO_BYTES
@@ -580,15 +672,23 @@ static const xk_loops XK(loops) = {
 #undef XK_JUDGE_TAIL
 #undef XK_DOMAIN_MASK_DIRECTMAP
 #undef XK_DOMAIN_OFFSET_DIRECTMAP
+#undef XK_VERDICT
+#undef XK_BOTH
+#undef XK_BELOW
+#undef XK_CLEAR
 #undef XK_SIGNS
 #undef XK_GATHER
 #undef XK_ALL
 #undef XK_BITS
-#undef XK_PAST
-#undef XK_NONZERO
-#undef XK_RUN_LOOP
-#undef XK_DOMAIN_BY_RUN
-#undef XK_FAR
+#undef XK_DOMAIN_BY_BITS
+#undef XK_CHECKED_LOOP
+#undef XK_IN_GROUP
+#undef XK_IN_MAP
 #undef XK_RECORD
+#undef XK_LEFT_5
+#undef XK_LEFT_7
+#undef XK_RIGHT_5
+#undef XK_RIGHT_12_LEFT_5
 #undef XK_SPREAD
+#undef XK_STRANGERS
 #undef XK_VALID_LOOP

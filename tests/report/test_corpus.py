@@ -1,4 +1,4 @@
-"""Real machines' logs, through the command in one process: a report or one line, and never more than 80 columns."""
+"""Real machines' logs through the command, in one process: a report within 80 columns, or one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from xenmm.cli import main
 from xenmm.maps import bundled
 
 CORPUS = Path(os.environ.get("XENMM_CORPUS", "."))
-LOGS = sorted(p for f in ("maps", "xen-boots") for p in (CORPUS / f).glob("*") if p.suffix in (".log", ".txt"))
+FILES = [p for folder in ("maps", "xen-boots") for p in (CORPUS / folder).glob("*")]
+LOGS = sorted(p for p in FILES if p.suffix in (".log", ".txt"))
 
 
 @pytest.fixture

@@ -96,3 +96,17 @@ def test_host_document_is_plain_json():
     facts = json.loads(json.dumps(host_to_dict(xenmm.boot(memory_map), given)))
     assert facts["schema"] == "xenmm-boot/1"
     assert facts["host"]["schema"] == "xenmm-host/1"
+
+
+def test_profiles_that_would_not_survive_are_marked():
+    # RAM at 64 GiB that no SRAT entry covers lies inside the hole: frames alias, and old versions crash.
+    srat = [(0, 2 * GIB), (4 * GIB, 8 * GIB), (1024 * GIB, 1028 * GIB)]
+    report = make_report(
+        xenmm.MemoryMap.from_ranges([*srat, (64 * GIB, 65 * GIB)], srat), reported("dell-r930").input
+    )
+    text = render_report(report, 80)
+    for host in report.hosts:
+        crashes = any(h.severity == "crash" for h in host.hazards)
+        assert (f"  {host.profile.name} !" in text or f"  {host.profile.name} *!" in text) == crashes
+    assert any(h.severity == "crash" for h in report.host("xen-4.17").hazards)
+    assert "does not survive" in text

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from ..constants import GIB, MIB, PAGE_SHIFT, U64_END
+from ..constants import GIB, MIB, PAGE_SHIFT, PAGE_SIZE, U64_END
 from .page_tables import L3_SPAN, PAGE_1G, PAGE_2M, PAGE_4K, LeafMap, PageTables, count_tables, greedy
 from .pdx import Translation
-from .profiles import Profile
+from .profiles import Layout, Profile
 from .tables import Table
 from .walk import Call
 
@@ -60,7 +60,7 @@ def build_direct_map(
         leaves.paint(offset, offset + PAGE_2M, PAGE_4K)
     hotplug_l3 = 0
     if profile.modern and hotplug_end:
-        hotplug_l3 = _l3_below(hotplug_end, translation, layout.directmap_bytes)
+        hotplug_l3 = _l3_below(hotplug_end, translation, layout)
     return Table(
         "direct_map",
         layout.directmap_virt_start,
@@ -73,11 +73,13 @@ def build_direct_map(
     )
 
 
-def _l3_below(hotplug_end: int, translation: Translation, size: int) -> int:
-    # L3 pages from the direct map's start to the virtual address of that machine address.
-    mfn, within = hotplug_end >> PAGE_SHIFT, hotplug_end & ((1 << PAGE_SHIFT) - 1)
-    offset = ((translation.mfn_to_pdx(mfn) << PAGE_SHIFT) + within) % U64_END
-    return -(-min(offset, size) // L3_SPAN)
+def _l3_below(hotplug_end: int, translation: Translation, layout: Layout) -> int:
+    # L3 pages from the direct map's start to the virtual address of that machine address. An address that
+    # the compression does not cover can come out anywhere modulo 2^64, below the start as well.
+    mfn, within = hotplug_end >> PAGE_SHIFT, hotplug_end & (PAGE_SIZE - 1)
+    start = layout.directmap_virt_start
+    virt = (start + (translation.mfn_to_pdx(mfn) << PAGE_SHIFT) + within) % U64_END
+    return -(-min(max(virt - start, 0), layout.directmap_bytes) // L3_SPAN)
 
 
 def _count(leaves: LeafMap, virt: int, hotplug_l3: int) -> PageTables:
@@ -91,5 +93,5 @@ def _count(leaves: LeafMap, virt: int, hotplug_l3: int) -> PageTables:
         l3_tables=counted.l3_tables + hotplug_l3 - hotplugged.l3_tables,
         l2_tables=counted.l2_tables + static_l2 - low.l2_tables,
         l2_static=static_l2,
-        l1_static=1,
+        l1_static=count_tables(leaves.below(PAGE_2M), virt).l1_tables,
     )

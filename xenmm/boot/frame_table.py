@@ -69,7 +69,8 @@ def _byte_runs(groups: Sequence[Run], max_pdx: int) -> Iterator[Run]:
     runs = clipped(groups, 0, -(-max_pdx // PDX_GROUP_COUNT))
     for start, end in runs[:-1]:
         yield start * _GROUP_BYTES, end * _GROUP_BYTES
-    yield runs[-1][0] * _GROUP_BYTES, max_pdx * PAGE_INFO_BYTES
+    if runs:
+        yield runs[-1][0] * _GROUP_BYTES, max_pdx * PAGE_INFO_BYTES
 
 
 def _sparse_leaves(virt: int, start: int, end: int, *, page_1g: bool) -> Iterator[Leaves]:

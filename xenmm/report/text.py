@@ -191,7 +191,7 @@ def _lost_text(host: Host) -> str:
 def _costs(report: Report, width: int) -> list[str]:
     pages = {"2m": "2 MiB", "1g": "1 GiB"}[report.options["page_sizes"]]
     ram = report.memory_map.ram_bytes
-    rows = [(_starred(h), h.overhead().costs) for h in report.hosts]
+    rows = [(_marked(h), h.overhead().costs) for h in report.hosts]
     rows.append(("minimum", report.minimum))
     shares = [(name, [percent(v) for v in costs.percent_of(ram).values()]) for name, costs in rows]
     # As many decimals as the largest sum leaves room for; page tables are whole KiB anyway.
@@ -221,8 +221,13 @@ def _cost_table(rows: list[tuple[str, list[str]]], units: tuple[str, ...] | None
     return table([*heads, *((name, *figures) for name, figures in rows)], indent="  ")
 
 
-def _starred(host: Host) -> str:
-    return host.profile.name + (" *" if limit_losses(host) else "")
+def _marked(host: Host) -> str:
+    marks = ("*" if limit_losses(host) else "") + ("!" if _crashes(host) else "")
+    return f"{host.profile.name} {marks}".rstrip()
+
+
+def _crashes(host: Host) -> bool:
+    return any(hazard.severity == "crash" for hazard in host.hazards)
 
 
 def _footnotes(report: Report, width: int) -> list[str]:
@@ -233,6 +238,8 @@ def _footnotes(report: Report, width: int) -> list[str]:
     ]
     if any(limit_losses(h) for h in report.hosts):
         notes.append("*: cannot use all of the RAM (last table), so its tables are for less of it.")
+    if any(_crashes(h) for h in report.hosts):
+        notes.append("!: a real Xen of this kind does not survive its boot here (see hazards).")
     if len(report.hosts) > 1:
         notes.append(f"{', '.join(TIME_ONLY_STEPS)}: these steps of 2009 save time and change no memory.")
     return [line for note in notes for line in wrap(note, width, "  ", "    ")]
