@@ -109,6 +109,24 @@ def test_memory_added_by_the_kernel_is_not_the_firmwares() -> None:
     assert any("namespace0.0" in text for text in warnings(memory_map))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("System RAM", "ram"),
+        ("System RAM (kernel)", "ram"),
+        ("System RAM (kmem)", "soft-reserved"),
+        ("System RAM (driver managed)", "soft-reserved"),
+        ("System RAM (virtio_mem)", "soft-reserved"),
+        ("System RAM (boot alias)", "unknown"),
+        ("RAM buffer", "reserved"),
+        ("ram@0", "device"),
+        ("<address removed>", "device"),
+    ],
+)
+def test_only_whole_names_mean_ram(name: str, kind: str) -> None:
+    assert read(f"100000000-1ffffffff : {name}\n200000000-2ffffffff : PCI").ranges[0].kind == kind
+
+
 def test_ram_indented_below_a_row_not_shown_is_dropped_with_its_bytes() -> None:
     memory_map = read(PC + "    400000000-4ffffffff : System RAM\n")
     assert memory_map.ram == PC_RAM

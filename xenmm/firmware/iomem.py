@@ -42,7 +42,12 @@ _KINDS: Final = {
     "persistent memory": "persistent",
     "persistent memory (legacy)": "persistent-old",
     "soft reserved": "soft-reserved",
+    # Setup data of the boot loader: RAM that the kernel keeps (proposed in 2025).
+    "system ram (kernel)": "ram",
+    # Brought on line by a driver: not the firmware's RAM.
     "system ram (kmem)": "soft-reserved",
+    "system ram (driver managed)": "soft-reserved",
+    "system ram (virtio_mem)": "soft-reserved",
     "unknown e820 type": "unknown",
     "kernel code": "kernel",
     "kernel rodata": "kernel",
@@ -58,7 +63,9 @@ _LISTED_INSIDE: Final = ("soft-reserved", "persistent", "persistent-old")
 
 def kind_of(name: str) -> str:
     """Return the kind of range that a row's name means; what is not known is a device."""
-    return _KINDS.get(name.casefold(), "device")
+    name = name.casefold()
+    # Other words behind it have meant an alias of RAM that is listed elsewhere ("boot alias" of 32-bit Arm).
+    return _KINDS.get(name, "unknown" if name.startswith("system ram (") else "device")
 
 
 @dataclass(slots=True)
