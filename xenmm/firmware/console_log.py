@@ -81,8 +81,8 @@ def read(
     if xen:
         # What a kernel prints after its hypervisor has booted is that domain's view.
         start = xen[0].boot.first_line
-        native = [c for c in candidates if c.boot.realm == "host" and not c.boot.under_xen]
-        candidates = xen + [c for c in native if c.first_line < start]
+        firmware = [c for c in candidates if c.rank <= _FIRMWARE and c.boot.realm == "host"]
+        candidates = xen + [c for c in firmware if c.first_line < start and not c.boot.under_xen]
     chosen, notes = _choose(candidates, boot, file)
     if chosen is None:
         return _without_map(scanner, boots, file, map, strict, refused)

@@ -42,6 +42,7 @@ _KERNEL_STAMP = r"\[[ \t]{0,9}\d{1,10}\.\d{3,9}[^\]\n]{0,24}\]"
 _OWN_TEXT = re.compile(rf"\(XEN\)|{_KERNEL_STAMP}|\bkernel(?:\[\d{{1,7}}\])?: ")
 # What an unknown prefix does not hold: then the mark behind it opens another message.
 _CONTENT = re.compile(r"e820|usable|\[mem|PXM|RAM|range=|SMAP|node ")
+_WORDS = re.compile(r"\w{3}")
 _JOINED = re.compile(r"\(XEN\)|\[[ \t]{0,5}\d{1,6}\.\d{6}\]")
 _JSON = re.compile(r'.{0,400}?"(?:msg|MESSAGE|message|log)" ?: ?"')
 
@@ -96,9 +97,12 @@ def split_line(number: int, raw: str) -> list[LogLine]:
         raw = _TAG.sub("", raw)
     if "[/" in raw:
         raw = _BBCODE.sub("", raw)
-    starts = [m.start() for m in _JOINED.finditer(raw)] if "[" in raw or "(XEN)" in raw else []
-    if len(starts) > 1 and any(raw[b - 1] != " " and raw[b - 1] != ")" for b in starts[1:]):
-        return _split_joined(number, raw, starts)
+    if raw.count("[") > 1 or raw.count("(XEN)") > 1:
+        marks = [m.span() for m in _JOINED.finditer(raw)]
+        # Between the marks of one prefix stand blanks; anything more belongs to a message.
+        cuts = [b for (_, end), (b, _) in pairwise(marks) if _WORDS.search(raw, end, b)]
+        if cuts:
+            return [_strip(number, raw[a:b]) for a, b in pairwise([0, *cuts, len(raw)])]
     return [_strip(number, raw)]
 
 
@@ -108,12 +112,6 @@ def _printable(raw: str) -> str:
     raw = raw.translate(_TYPOGRAPHY)
     raw = re.sub(r"[\r\0\n]+", "\n", raw).strip("\n")
     return re.sub(r"[^\S\n\t]|[\x01-\x07\x0e-\x1f\x7f]", " ", raw)
-
-
-def _split_joined(number: int, raw: str, starts: list[int]) -> list[LogLine]:
-    """Several messages on one line: cut before each stamp that does not belong to a prefix."""
-    cuts = [0] + [b for b in starts[1:] if raw[b - 1] != " " and raw[b - 1] != ")"] + [len(raw)]
-    return [_strip(number, raw[a:b]) for a, b in pairwise(cuts)]
 
 
 def _strip(number: int, raw: str) -> LogLine:

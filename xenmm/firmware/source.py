@@ -136,8 +136,11 @@ class Input:
         carry = b""
         total = 0
         whole = True
+        # Lines that end in a carriage return alone.
+        bare_returns = b"\n" not in self.head and b"\r" in self.head
         chunk = self.head
         while chunk:
+            chunk = chunk.replace(b"\r", b"\n") if bare_returns else chunk
             total += len(chunk)
             if total > MOST_BYTES:
                 raise MemoryMapError(f"larger than {MOST_BYTES >> 20} MiB; cut out one boot", file=self.file)
