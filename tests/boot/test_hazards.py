@@ -120,3 +120,14 @@ def test_worst_come_first():
     ranks = [order.index(h.severity) for h in host.hazards]
     assert len(ranks) >= 3
     assert ranks == sorted(ranks)
+
+
+def test_dense_tables_over_a_wide_span_outgrow_the_ram():
+    # 4 GiB of RAM with a span of 1 TiB: dense tables take more than 11 GiB, sparse ones a few MiB.
+    ram = [*LOW, (TIB - 2 * GIB, TIB)]
+    for profile in PROFILES:
+        host = xenmm.boot(MemoryMap.from_ranges(ram), profile)
+        too_much = host.overhead().costs.total > host.used_ram_bytes
+        assert ("tables-outgrow-ram" in {h.code for h in host.hazards}) == too_much
+        assert too_much == (not host.profile.sparse_frame_table)
+    assert hazards(ram, None, "ext5t")["tables-outgrow-ram"].severity == "crash"

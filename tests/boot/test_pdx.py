@@ -59,6 +59,21 @@ def test_offset_without_gain_is_refused_with_the_reason():
     assert chosen.reason.startswith("no gain: 2 regions")
 
 
+def test_bits_that_move_are_counted_after_ranges_are_joined():
+    # Two sockets of a Dell R740, in frames: aligned down to 1 GiB, every range overlaps the one before.
+    # Xen's own test-pdx.c has this machine since the merge of a last range was miscounted.
+    edges = [
+        (0, 0x80000),
+        (0x100000, 0x3070000),
+        (0x3070000, 0x3870000),
+        (0x3870000, 0x6870000),
+        (0x6870000, 0x7070000),
+    ]
+    chosen = setup("offset", 0, [(start << 12, end << 12) for start, end in edges])
+    assert chosen.kind == "none"
+    assert chosen.no_gain
+
+
 @pytest.mark.parametrize("gap_frames", [-1, 0, 1])
 def test_offset_gains_only_past_the_region_size(gap_frames):
     # Two regions of 16 GiB: size 2^22 frames, and the last base decides.

@@ -131,15 +131,13 @@ def choose_offset(base, regions, ram):
         return Squeeze()
     width = max((base - 1).bit_length(), 30) - 12
     joined = []
-    for i, (start, end) in enumerate(frames):
+    for start, end in frames:
         start = down(start, 1 << 18)
-        overlaps = joined and start < joined[-1][1]
-        if overlaps:
+        if joined and start < joined[-1][1]:
             joined[-1][1] = end
         else:
             joined.append([start, end])
-        if not overlaps or i == len(frames) - 1:
-            width = max(width, (start ^ (end - 1)).bit_length())
+    width = max([width, *((start ^ (end - 1)).bit_length() for start, end in joined)])
     differ = [b for b in range(width, 52) if len({start >> b & 1 for start, _ in joined}) == 2]
     shift = width
     if differ:
@@ -281,7 +279,7 @@ def boot(ram, srat, name, page_1g, hotplug_end=0):
             piece = (up(piece[0], M2), down(piece[1], M2))
         if piece[0] > piece[1]:
             piece = (s, s)
-        guest_end = (state["squeeze"].to_mfn((5 << 28) - 1) + 1) << 12
+        guest_end = (state["squeeze"].to_mfn((5 << 28) - 1) + 1) << 12 & U64
         if piece[1] < guest_end < e:
             call(piece[1], guest_end)
             call(guest_end, e)

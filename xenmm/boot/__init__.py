@@ -1,7 +1,8 @@
 """Write-once time: boot an emulated Xen memory layer on a memory map, then freeze it.
 
 This package is also the function ``xenmm.boot``: Python binds a subpackage to its name in the parent as
-soon as it is imported, so the package itself is callable and passes the call on to :func:`.host.boot`; ``help(xenmm.boot.host.boot)`` tells its parameters.
+soon as it is imported, so the package itself is callable and passes the call on to :func:`.host.boot`;
+``help(xenmm.boot.host.boot)`` tells its parameters.
 """
 
 import sys

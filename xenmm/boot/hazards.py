@@ -277,6 +277,18 @@ def _no_ram_above(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
         )
 
 
+def _tables_outgrow_ram(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
+    # The boot allocator panics when it runs dry: dense tables over a wide span can ask for too much.
+    needed = sum(t.backed_bytes for t in plan.tables) + plan.page_table_bytes
+    if plan.used and needed > plan.used_ram_bytes:
+        yield Hazard(
+            "tables-outgrow-ram",
+            "crash",
+            f"the tables need {size_text(needed)}, more than the {size_text(plan.used_ram_bytes)} of RAM that"
+            " can be used: the boot allocator runs dry and Xen stops",
+        )
+
+
 def _other_arch(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
     arch = plan.memory_map.arch
     if arch not in ("", "x86"):
@@ -300,6 +312,7 @@ _FINDERS: Final[tuple[Callable[[HostPlan, Walk], Iterator[Hazard]], ...]] = (
     _allocator_bug,
     _stops,
     _no_ram_above,
+    _tables_outgrow_ram,
     _survivors,
     _group_without_node,
     _beyond_limits,

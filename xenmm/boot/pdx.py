@@ -316,7 +316,10 @@ def _widest_hole(used: int, floor: int) -> tuple[int, int]:
 
 
 def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
-    merged_ranges, used = _merge_overlapping(sorted(ranges, key=lambda r: r[0]), lowest)
+    merged_ranges = _merge_overlapping(sorted(ranges, key=lambda r: r[0]))
+    used = lowest
+    for start, end in merged_ranges:
+        used |= fill(start ^ (end - 1))
     first = merged_ranges[0][0]
     index_bits = 0
     for start, _ in merged_ranges:
@@ -349,21 +352,17 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
     )
 
 
-def _merge_overlapping(ranges: Sequence[Run], used: int) -> tuple[list[Run], int]:
+def _merge_overlapping(ranges: Sequence[Run]) -> list[Run]:
     # Bases go down to 1 GiB, so that the largest pages still fit. A range that then overlaps the one before
-    # it is joined to it, and the end is the later range's, even when that is the smaller one. The bits
-    # that move are gathered before the join, as Xen's loop does; only the last range adds its own then.
+    # it is joined to it, and the end is the later range's, even when that is the smaller one.
     out: list[Run] = []
-    for i, (start, end) in enumerate(ranges):
+    for start, end in ranges:
         start = start >> MAX_ORDER << MAX_ORDER
-        if not out or start >= out[-1][1]:
+        if out and start < out[-1][1]:
+            out[-1] = (out[-1][0], end)
+        else:
             out.append((start, end))
-            used |= fill(start ^ (end - 1))
-            continue
-        out[-1] = (out[-1][0], end)
-        if i == len(ranges) - 1:
-            used |= fill(start ^ (end - 1))
-    return out, used
+    return out
 
 
 def _index_shift(used: int, index_bits: int) -> tuple[int, int]:

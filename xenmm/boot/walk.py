@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_COUNT
+from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_COUNT, U64_END
 from ._runs import Run, clipped, merged, round_down, round_up, total
 from .e820 import FIRST_RAM, Lost
 from .page_tables import PAGE_2M
@@ -203,6 +203,6 @@ def _split_for_guests(state: Walk, profile: Profile, s: int, e: int) -> tuple[Ru
     if layout.hypervisor_virt_end is None or s >= e:
         return ((s, e),)
     last = (layout.hypervisor_virt_end - layout.directmap_virt_start - 1) >> PAGE_SHIFT
-    limit = (state.translation.pdx_to_mfn(last) + 1) << PAGE_SHIFT
+    limit = (state.translation.pdx_to_mfn(last) + 1 << PAGE_SHIFT) % U64_END
     end = min(e, limit)
     return ((s, end), (end, e)) if s < end else ((s, e),)
