@@ -6,22 +6,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from slow_machine import SlowMachine
+from machines import IO, small_machine
+from slow_machine import DOM_IO, SlowMachine
 
-import xenmm
-from xenmm.machine import Machine, Op, memflags
-
-MIB = 1 << 20
-GIB = 1 << 30
-#: Small enough to run out of memory; two nodes, a hole of I/O in a valid group, a DMA zone.
-RAM = [(1 * MIB, 24 * MIB), (32 * MIB, 56 * MIB), (4 * GIB, 4 * GIB + 24 * MIB)]
-SRAT = [(0, 2 * GIB, 1, 0), (4 * GIB, 5 * GIB, 1, 3)]
-IO = (24 * MIB >> 12, 32 * MIB >> 12)
-
-
-def small_machine(**options):
-    memory_map = xenmm.MemoryMap.from_ranges(RAM, SRAT)
-    return Machine(xenmm.boot(memory_map, page_sizes="2m"), **options)
+from xenmm.machine import Op, memflags
 
 
 class Pair:
@@ -137,6 +125,10 @@ class Pair:
             assert fast._domain(number)["iommu_used"] == dom.iommu_used
         for mfn, frame in slow.frames.items():
             page = fast.page(mfn)
+            if frame.owner == DOM_IO and page.references == 0:
+                # The fast machine writes an I/O frame's record at its first use only.
+                assert frame.refs == 1
+                continue
             seen = (page.references, page.type_references, page.is_xen_heap, page.is_free)
             assert seen == (frame.refs, frame.type_refs, frame.xen_heap, False), hex(mfn)
             if not frame.xen_heap:
@@ -360,6 +352,6 @@ class Stateful(RuleBasedStateMachine):
 
 
 Stateful.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestStateful = Stateful.TestCase

@@ -237,7 +237,7 @@ cdef inline int domain_create(
 
 cdef inline void domain_kill(machine *m, domain *d) noexcept nogil:
     """Begin, or go on with, the end of a domain: drop its mappings, its P2M and its allocation references."""
-    cdef uint32_t pdx = d.pages.head, next_pdx
+    cdef uint32_t pdx, next_pdx
     cdef page_info *pg
     cdef uint64_t mfn, gfn
     d.dying = 1
@@ -245,6 +245,8 @@ cdef inline void domain_kill(machine *m, domain *d) noexcept nogil:
         release_mappings(m, d, True)
     else:
         release_mappings(m, d, False)
+    # Only now: a mapping of its own pages may have held the first of them.
+    pdx = d.pages.head
     while pdx != LIST_NULL:
         pg = record(m, pdx)
         next_pdx = pg.next
