@@ -4,7 +4,10 @@ The scalar methods are held to the slow model in test_core_scalars.py and test_c
 """
 
 import itertools
+import os
 import random
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -352,9 +355,6 @@ def test_kernels_are_named_and_chosen():
 
 
 def test_importing_xenmm_does_not_import_numpy():
-    import subprocess
-    import sys
-
     program = (
         "import sys, xenmm, xenmm._core, xenmm.boot.frozen\n"
         "from hosts import assorted_params, make_host\n"
@@ -364,8 +364,7 @@ def test_importing_xenmm_does_not_import_numpy():
         "import numpy\n"
         "assert host.mfn_to_page(numpy.array([5], dtype='u8'))[0] == host.mfn_to_page(5)\n"
     )
-    path = ":".join(p for p in sys.path if p)
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": path}, check=False
-    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert result.returncode == 0, result.stderr

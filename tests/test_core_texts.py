@@ -225,7 +225,7 @@ def test_cython_text_reproduces_the_vectors(tmp_path):
         input=json.dumps(sets),
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": ":".join(p for p in sys.path if p)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         check=False,
     )
     assert result.returncode == 0, result.stderr

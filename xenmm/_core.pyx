@@ -1,3 +1,4 @@
+# cython: embedsignature=True, embedsignature.format=clinic, autotestdict=False
 # SPDX-License-Identifier: MIT
 """The hot path: the frozen parameters' memory, and every conversion of a booted host.
 
@@ -163,7 +164,7 @@ cdef class _ParameterPage:
         cdef size_t words = (len(bitmap) + 7) // 8
         self.base = NULL
         # The loops read whole tables of words; what lies past the bitmap is 0.
-        self.bytes_mapped = sizeof(xk_plan) + 8 * max(words, XK_BITMAP_WORDS_MIN)
+        self.bytes_mapped = sizeof(xk_plan) + 8 * max(words, <size_t>XK_BITMAP_WORDS_MIN)
         cdef void *base = mmap(
             NULL, self.bytes_mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
         )

@@ -61,6 +61,16 @@ static uint64_t xk_directmap_pages(const xenmm_params *p)
     return (p->directmap_virt_end - p->directmap_virt_start) >> XENMM_PAGE_SHIFT;
 }
 
+/* bottom, hole and top, in this order, are all the bits, and the hole is as wide as the shift: then and only
+ * then does compression keep the order of compressible frames. */
+static int xk_masks_in_order(const xenmm_params *p)
+{
+    const uint64_t bottom = p->pfn_pdx_bottom_mask, hole = p->pfn_hole_mask;
+    const uint64_t width = p->pfn_pdx_hole_shift;
+    return (bottom & (bottom + 1)) == 0 && (bottom & hole) == 0 && p->pfn_top_mask == ~(bottom | hole) &&
+           hole == (((uint64_t)1 << width) - 1) * (bottom + 1);
+}
+
 void xk_derive(xk_plan *plan)
 {
     const xenmm_params *const p = &plan->params;
@@ -69,8 +79,8 @@ void xk_derive(xk_plan *plan)
 
     plan->offset_mode = p->mode == XENMM_MODE_OFFSET;
     plan->directmap_limit = 0;
-    if (pages != 0) {
-        /* Compression keeps the order of compressible frames, so that one limit judges them all. */
+    if (pages != 0 && xk_masks_in_order(p)) {
+        /* One limit judges all compressible frames. */
         const uint64_t last = xenmm_mask_pdx_to_mfn(p, pages - 1);
         if (xenmm_mask_mfn_to_pdx(p, last) == pages - 1 && last < XK_TOP)
             plan->directmap_limit = last + 1;
@@ -102,19 +112,33 @@ enum { XK_MIXED = -1 };
  * only adds a constant all along.
  */
 
-/* Whether compression changes no bit below 2^k, and every one of the frames, or none, is compressible. */
+/* Whether masks leave the bits of low where they are, and bring no others there, in both directions. */
+static int xk_mask_keeps(uint64_t bottom, uint64_t top, uint32_t shift, uint64_t low)
+{
+    return (bottom & low) == low && ((top | top >> shift) & low) == 0 && ((low << shift) & top) == 0;
+}
+
+/* The same of frames and of the byte addresses in them. */
+static int xk_masks_keep(const xenmm_params *p, uint64_t low)
+{
+    return xk_mask_keeps(p->pfn_pdx_bottom_mask, p->pfn_top_mask, p->pfn_pdx_hole_shift, low) &&
+           xk_mask_keeps(p->ma_va_bottom_mask, p->ma_top_mask, p->pfn_pdx_hole_shift,
+                         low << XENMM_PAGE_SHIFT | (((uint64_t)1 << XENMM_PAGE_SHIFT) - 1));
+}
+
+/* Whether compression adds one constant all along, and all or none of the frames are compressible. */
 static int xk_compressible_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
 {
     const xenmm_params *const p = &plan->params;
     if (p->mode == XENMM_MODE_OFFSET) {
         const uint64_t start = plan->slot_start[XENMM_SLOT(first, p->pfn_index_shift)] ^ XK_TOP;
-        if (((((uint64_t)63 << p->pfn_index_shift) & low)) != 0)
+        if ((((uint64_t)63 << p->pfn_index_shift) & low) != 0)
             return XK_MIXED;
         if (first + low < start || (first >= start && first - start >= plan->region_frames))
             return 0;
         return first >= start && first + low - start < plan->region_frames ? 1 : XK_MIXED;
     }
-    if ((p->pfn_hole_mask & low) != 0 || (p->pfn_pdx_bottom_mask & low) != low)
+    if ((p->pfn_hole_mask & low) != 0 || !xk_masks_keep(p, low))
         return XK_MIXED;
     return (first & p->pfn_hole_mask) == 0;
 }
@@ -141,7 +165,7 @@ static int xk_expands_evenly(const xenmm_params *p, uint64_t low)
 {
     if (p->mode == XENMM_MODE_OFFSET)
         return (((uint64_t)63 << p->pdx_index_shift) & low) == 0;
-    return (p->pfn_pdx_bottom_mask & low) == low;
+    return xk_masks_keep(p, low);
 }
 
 static int xk_pdx_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
@@ -160,7 +184,9 @@ static int xk_round_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
     const xenmm_params *const p = &plan->params;
     const int verdict = xk_pdx_verdict(plan, first, low);
     const uint64_t mfn = xenmm_pdx_to_mfn(p, first);
-    if (verdict == 1 && ((mfn & low) != 0 || xk_compressible_verdict(plan, mfn, low) != 1))
+    /* Past 52 bits the mfn loses bits on its way through the maddr. */
+    if (verdict == 1 && ((mfn & low) != 0 || (mfn + low) >> (64 - XENMM_PAGE_SHIFT) != 0 ||
+                         xk_compressible_verdict(plan, mfn, low) != 1))
         return XK_MIXED;
     return verdict;
 }
@@ -180,7 +206,9 @@ static int xk_directmap_verdict(const xk_plan *plan, uint64_t first, uint64_t lo
     const xenmm_params *const p = &plan->params;
     const uint64_t virt = p->directmap_virt_start + (first << XENMM_PAGE_SHIFT);
     const uint64_t bytes = (low + 1) << XENMM_PAGE_SHIFT;
-    if (first + low >= xk_directmap_pages(p) || !xk_expands_evenly(p, low))
+    const uint64_t maddr = xenmm_directmapoff_to_maddr(p, first << XENMM_PAGE_SHIFT);
+    /* A maddr that wraps in the middle would give an mfn that does not. */
+    if (first + low >= xk_directmap_pages(p) || !xk_expands_evenly(p, low) || maddr + (bytes - 1) < maddr)
         return XK_MIXED;
     /* Should the image overlap the direct map, its own rule comes first. */
     if (p->xen_virt_start - virt < bytes || virt - p->xen_virt_start < p->xen_image_bytes)
