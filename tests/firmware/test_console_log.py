@@ -1038,3 +1038,30 @@ def test_what_dom0_shows_of_itself_before_its_hypervisors_log_is_not_the_machine
     small = ((0, 0x40000000),)
     for dom0 in (iomem, s.node_ranges(ram=small)):
         assert read_map(s.text(dom0) + s.xen("Xen version 4.17", s.xen_new())).ram == RAM
+
+
+def test_log_packed_into_one_string():
+    packed = '{"body": "' + s.text(s.linux_new(), s.srat_linux()).replace("\n", "\\n") + '"}\n'
+    found = read_map(packed)
+    assert found.ram == RAM and len(found.srat) == 3
+
+
+def test_tabs_where_blanks_were():
+    assert read_map(s.text(s.linux_old()).replace(" - ", "\t-\t")).ram == RAM
+    assert read_map(s.text(s.node_ranges()).replace(": [", ":\t[")).ram == RAM
+
+
+def test_boots_are_counted_alike_for_both_kinds_of_map():
+    user = s.linux_new(USER, "user", "user-defined physical RAM map:")
+    log = s.text("Linux version 6.1 (x)", s.linux_new(), "Linux version 6.1 (x)", s.linux_new(), user)
+    assert read_map(log, map="user").ram == ((0, 0x9FC00), (0x100000, 0x40000000))
+    assert read_map(log, map="user", boot=2).ram == ((0, 0x9FC00), (0x100000, 0x40000000))
+    with pytest.raises(MemoryMapError, match="user-defined"):
+        read_map(log, map="user", boot=1)
+    with pytest.raises(MemoryMapError, match="no boot 3"):
+        read_map(log, map="user", boot=3)
+
+
+def test_kernels_own_map_without_the_firmwares_is_no_firmware_map():
+    with pytest.raises(MemoryMapError):
+        read_map(s.text(s.linux_new(USER, "user", "user-defined physical RAM map:")))

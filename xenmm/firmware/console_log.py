@@ -73,8 +73,8 @@ def read(
     scanner = Scanner(lines)
     boots = scanner.run()
     refused: list[str] = []
-    candidates = list(_candidates(boots, file, map, refused))
-    if map == "firmware" and read_iomem is not None:
+    candidates = list(_candidates(boots, file, refused))
+    if read_iomem is not None:
         candidates += _iomem_candidates(scanner, boots, file, read_iomem, refused)
     candidates = [c for c in candidates if not c.boot.is_guest]
     xen = [c for c in candidates if c.family in ("xen", "xen-arm")]
@@ -83,7 +83,7 @@ def read(
         start = xen[0].boot.first_line
         firmware = [c for c in candidates if c.rank <= _FIRMWARE and c.boot.realm == "host"]
         candidates = xen + [c for c in firmware if c.first_line < start and not c.boot.under_xen]
-    chosen, notes = _choose(candidates, boot, file)
+    chosen, notes = _choose(candidates, boot, map, file)
     if chosen is None:
         return _without_map(scanner, boots, file, map, strict, refused)
     return _finish(chosen, notes, file, strict)
@@ -92,8 +92,8 @@ def read(
 # ---------------------------------------------------------------- which map
 
 
-def _candidates(boots: list[Boot], file: str, map: str, refused: list[str]) -> Iterable[Candidate]:
-    families = _USER_FAMILIES if map == "user" else _FAMILIES
+def _candidates(boots: list[Boot], file: str, refused: list[str]) -> Iterable[Candidate]:
+    families = {**_FAMILIES, **_USER_FAMILIES}
     for boot in boots:
         for block in boot.blocks:
             if block.family == "guest" and block.rows:
@@ -132,31 +132,37 @@ def _iomem_candidates(
     yield Candidate("iomem", rank, boot, number, found.format, found.ranges, damage, notes, arch=found.arch)
 
 
-def _choose(candidates: list[Candidate], boot: int | None, file: str) -> tuple[Candidate | None, list[Note]]:
+def _choose(
+    candidates: list[Candidate], boot: int | None, map: str, file: str
+) -> tuple[Candidate | None, list[Note]]:
     """The first boot whose best map is whole, or the boot asked for; in it the firmware's map first."""
     boots: dict[int, list[Candidate]] = {}
     for candidate in sorted(candidates, key=lambda c: (c.boot.first_line, c.boot.index)):
         boots.setdefault(candidate.boot.index, []).append(candidate)
-    ordered = [_best(group) for group in boots.values()]
-    if boot is not None and not 1 <= boot <= len(ordered):
-        raise MemoryMapError(f"no boot {boot}: the log has {len(ordered)} with a map", file=file)
-    if not ordered:
+    groups = list(boots.values())
+    if boot is not None and not 1 <= boot <= len(groups):
+        raise MemoryMapError(f"no boot {boot}: the log has {len(groups)} with a map", file=file)
+    ordered = [_best(group, map) for group in groups]
+    offered = [best for best in (ordered if boot is None else ordered[boot - 1 : boot]) if best is not None]
+    if not offered:
         return None, []
-    if boot is not None:
-        chosen, notes = ordered[boot - 1]
-    else:
-        chosen, notes = next((b for b in ordered if b[0].whole), ordered[0])
-    if len(ordered) > 1:
-        starts = ", ".join(str(c.first_line) for c, _ in ordered[:8]) + (", ..." if len(ordered) > 8 else "")
-        which = [c for c, _ in ordered].index(chosen) + 1
-        text = f"{len(ordered)} boots with a map, at lines {starts}; boot {which} is read"
+    chosen, notes = next((best for best in offered if best[0].whole), offered[0])
+    if len(groups) > 1:
+        lines = [min(c.first_line for c in group) for group in groups]
+        starts = ", ".join(str(n) for n in lines[:8]) + (", ..." if len(lines) > 8 else "")
+        which = next(i for i, group in enumerate(groups, 1) if chosen in group)
+        text = f"{len(groups)} boots with a map, at lines {starts}; boot {which} is read"
         notes = [Note("note", text, Source(file, chosen.first_line, chosen.format)), *notes]
     return chosen, notes
 
 
-def _best(group: list[Candidate]) -> tuple[Candidate, list[Note]]:
-    """The best map of one boot, and what is to be said of the choice."""
-    firmware = [c for c in group if c.rank <= _FIRMWARE]
+def _best(group: list[Candidate], map: str) -> tuple[Candidate, list[Note]] | None:
+    """The best map of one boot, and what is to be said of the choice; ``None`` without one of the kind."""
+    user = [c for c in group if c.family in _USER_FAMILIES]
+    if map == "user" or len(user) == len(group):
+        users = sorted(user, key=lambda c: (c.rank, not c.whole, c.first_line))
+        return (users[0], []) if map == "user" and users else None
+    firmware = [c for c in group if c.rank <= _FIRMWARE and c not in user]
     kernel = [c for c in group if c.rank > _FIRMWARE]
     by_rank = sorted(kernel, key=lambda c: (not c.whole, c.rank, c.first_line))
     if not firmware:
@@ -185,13 +191,12 @@ def _finish(chosen: Candidate, notes: list[Note], file: str, strict: bool) -> Me
         refuse_damage(damage, file)
     xen = boot.realm == "xen"
     stated, where = read_facts(boot.facts, xen)
-    arch = _arch(chosen)
     notes = notes + chosen.notes + damage[:_MOST_NOTES]
     if len(damage) > _MOST_NOTES:
         lost = sum(n.dropped_bytes or 0 for n in damage[_MOST_NOTES:])
         text = f"{len(damage) - _MOST_NOTES} more of the same kinds"
         notes.append(Note("dropped", text, Source(file), dropped_bytes=lost or None))
-    notes += _disagreements(chosen, srat or (), stated, where, arch, file)
+    notes += _disagreements(chosen, srat or (), stated, where, file)
     return MemoryMap(
         chosen.ranges,
         srat,
@@ -199,7 +204,7 @@ def _finish(chosen: Candidate, notes: list[Note], file: str, strict: bool) -> Me
         format=chosen.format,
         notes=tuple(notes),
         stated=stated,
-        arch=arch,
+        arch=_arch(chosen),
     )
 
 
@@ -225,7 +230,7 @@ def _arch(chosen: Candidate) -> str:
 
 
 def _disagreements(
-    chosen: Candidate, srat: Sequence[SratRange], stated: Stated, where: dict[str, int], arch: str, file: str
+    chosen: Candidate, srat: Sequence[SratRange], stated: Stated, where: dict[str, int], file: str
 ) -> list[Note]:
     """Compare the map with what else its boot says: SRAT, totals, EFI table, the kernel's node ranges."""
     boot = chosen.boot
@@ -244,7 +249,7 @@ def _disagreements(
     outside = bytes_in(minus(ram, merge((r.start, r.end) for r in srat))) if srat else 0
     if outside:
         notes.append(Note("warning", f"{outside:#x} bytes of RAM lie outside every SRAT row", srat[0].source))
-    for line, text in compare_totals(stated, where, own[0] if own else ram, arch, boot.realm == "xen"):
+    for line, text in compare_totals(stated, where, own[0] if own else ram, boot.realm == "xen"):
         notes.append(Note("warning", text, Source(file, line, chosen.format)))
     return notes
 

@@ -34,6 +34,8 @@ _TYPOGRAPHY: Final = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
     **dict.fromkeys(map(ord, "\ufeff\x08\u200b\u200e\u200f\u2060\xad")),
 }
+#: So many escaped line ends in one line make it a log that was packed into a string.
+_ESCAPED_ENDS: Final = 3
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07]{0,80}\x07)")
 _BBCODE = re.compile(r"\[/?(?:COLOR|FONT|SIZE|CODE|QUOTE|B|I|U)(?:=[^\[\]]{0,40})?\]", re.I)
 _TAG = re.compile(r"</?(?:br|p|pre|span|div|td|tr|a|b|i|tt|code|font|li|blockquote)\b[^<>]{0,200}>", re.I)
@@ -85,6 +87,9 @@ def split_line(number: int, raw: str) -> list[LogLine]:
     One raw line can hold several: a serial console loses line ends, an archive's header runs into the
     first line, a carriage return overprints.
     """
+    if "\\n" in raw and raw.count("\\n") >= _ESCAPED_ENDS:
+        # A whole log as one string of a program or of JSON.
+        return [line for part in raw.split("\\n") for line in split_line(number, part)]
     if len(raw) > LINE_LIMIT:
         raw = raw[:LINE_LIMIT]
     if not raw.isascii() or not raw.isprintable():
@@ -137,6 +142,8 @@ def _strip(number: int, raw: str) -> LogLine:
         else:
             break
     text = raw[position:]
+    if "\t" in text.strip():
+        text = text[: len(text) - len(text.lstrip())] + text.lstrip().replace("\t", " ")
     if _GUEST.match(text):
         realm = "guest"
     return LogLine(number, text, realm)

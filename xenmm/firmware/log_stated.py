@@ -106,7 +106,7 @@ def arch_of(lines: Iterable[tuple[int, str]]) -> str:
 
 
 def compare_totals(
-    stated: Stated, where: dict[str, int], ram: Sequence[tuple[int, int]], arch: str, xen: bool
+    stated: Stated, where: dict[str, int], ram: Sequence[tuple[int, int]], xen: bool
 ) -> list[tuple[int, str]]:
     """Compare the totals that a log states with its map.
 
