@@ -53,7 +53,7 @@ def test_size_is_exact_or_within_a_thousandth(count):
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0.000%"), (1e-9, "<0.001%"), (0.00049, "<0.001%"), (0.0006, "0.001%"), (14.1876, "14.188%"),
-     (123.5, "123.500%")],
+     (1234.56, "1,234.6%")],
 )  # fmt: skip
 def test_percent_never_rounds_something_to_nothing(value, text):
     assert percent(value) == text

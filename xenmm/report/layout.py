@@ -32,10 +32,10 @@ def span(start: int, end: int) -> str:
 
 
 def percent(value: float) -> str:
-    """A percentage to three decimals; what would vanish is shown as less than the last one."""
+    """A percentage to three decimals, from 100 on to one; what would vanish is less than the last decimal."""
     if 0 < value < 0.0005:
         return "<0.001%"
-    return f"{value:,.3f}%"
+    return f"{value:,.{3 if value < 100 else 1}f}%"
 
 
 def plural(count: int, word: str, words: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..boot.host import Host
+from ..boot.overhead import Costs
 from ..constants import KIB, MIB, PAGE_SIZE
 from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Note
 from .layout import cells, heading, percent, plural, printable, size, span, table, wrap
@@ -193,27 +194,32 @@ def _costs(report: Report, width: int) -> list[str]:
     ram = report.memory_map.ram_bytes
     rows = [(_marked(h), h.overhead().costs) for h in report.hosts]
     rows.append(("minimum", report.minimum))
-    shares = [(name, [percent(v) for v in costs.percent_of(ram).values()]) for name, costs in rows]
-    # As many decimals as the largest sum leaves room for; page tables are whole KiB anyway.
-    most = max(costs.total for _, costs in rows)
-    decimals = 2 if most < 1000 * MIB else 1 if most < 100_000 * MIB else 0
-    digits = {MIB: decimals, KIB: 0}
-    amounts = [
-        (name, [f"{costs.to_dict()[part] / unit:,.{digits[unit]}f}" for part, unit in _COLUMNS])
-        for name, costs in rows
-    ]
     title = f"What the tables cost, step by step; pages up to {pages}"
+    # As many decimals as there is room for, in the larger figures one at most; in one table if both fit.
+    most = max(costs.total for _, costs in rows)
+    for decimals in range(2 if most < 1000 * MIB else 1, -1, -1):
+        amounts = [(name, _amounts(costs, decimals)) for name, costs in rows]
+        lines = _cost_table(amounts, _UNITS)
+        if max(map(len, lines)) <= width:
+            break
+    shares = [(name, [percent(v) for v in costs.percent_of(ram).values()]) for name, costs in rows]
     both = [
-        (name, [f"{amount} {share:>7}" for amount, share in zip(cells, shares[i][1], strict=True)])
-        for i, (name, cells) in enumerate(amounts)
+        (name, [f"{amount} {share:>7}" for amount, share in zip(cells, of_ram, strict=True)])
+        for (name, cells), (_, of_ram) in zip(amounts, shares, strict=True)
     ]
-    lines = _cost_table(both, _UNITS)
-    if max(map(len, lines)) <= width:
-        lines = [*heading(title + "; percent of RAM"), *lines]
+    joined = _cost_table(both, _UNITS)
+    if max(map(len, joined)) <= width:
+        lines = [*heading(title + "; percent of RAM"), *joined]
     else:
-        lines = [*heading(title), *_cost_table(amounts, _UNITS), ""]
+        lines = [*heading(title), *lines, ""]
         lines += [*heading("The same in percent of RAM"), *_cost_table(shares, None)]
     return [*lines, *_footnotes(report, width)]
+
+
+def _amounts(costs: Costs, decimals: int) -> list[str]:
+    # Page tables are whole KiB anyway.
+    digits = {MIB: decimals, KIB: 0}
+    return [f"{costs.to_dict()[part] / unit:,.{digits[unit]}f}" for part, unit in _COLUMNS]
 
 
 def _cost_table(rows: list[tuple[str, list[str]]], units: tuple[str, ...] | None) -> list[str]:
