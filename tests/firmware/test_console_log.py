@@ -1065,3 +1065,11 @@ def test_boots_are_counted_alike_for_both_kinds_of_map():
 def test_kernels_own_map_without_the_firmwares_is_no_firmware_map():
     with pytest.raises(MemoryMapError):
         read_map(s.text(s.linux_new(USER, "user", "user-defined physical RAM map:")))
+
+
+def test_crash_kernels_small_whole_map_is_not_preferred_to_a_damaged_one():
+    damaged = [*s.linux_new()[:6], "** 3 printk messages dropped **", *s.linux_new()[6:]]
+    log = s.text("Linux version 6.1 (x)", damaged, "Linux version 6.1 (x)", s.linux_new(SMALL))
+    assert read_map(log).ram == RAM
+    assert dropped(read_map(log))
+    assert read_map(log, boot=2).ram == ((0, 0x10000000),)

@@ -57,7 +57,8 @@ def read(
     file : str
         The input's name, for errors and provenance.
     boot : int, optional
-        Which boot to read, from 1; by default the first whose map is whole, else the first with a map.
+        Which boot to read, from 1; by default the first whose map is whole and has no less RAM than the first
+        that has a map, else that one.
     map : str
         ``firmware``, or ``user`` for the kernel's own corrected map.
     strict : bool
@@ -146,7 +147,9 @@ def _choose(
     offered = [best for best in (ordered if boot is None else ordered[boot - 1 : boot]) if best is not None]
     if not offered:
         return None, []
-    chosen, notes = next((best for best in offered if best[0].whole), offered[0])
+    # A whole map with less RAM than a damaged one certainly has is another machine's, or a crash kernel's.
+    least = bytes_in(offered[0][0].ram)
+    chosen, notes = next((b for b in offered if b[0].whole and bytes_in(b[0].ram) >= least), offered[0])
     if len(groups) > 1:
         lines = [min(c.first_line for c in group) for group in groups]
         starts = ", ".join(str(n) for n in lines[:8]) + (", ..." if len(lines) > 8 else "")
