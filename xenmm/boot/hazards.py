@@ -17,7 +17,7 @@ from .m2p import GROUPS_PER_SLOT
 from .pdx import choose
 
 if TYPE_CHECKING:
-    from .host import HostPlan
+    from .plan import HostPlan
     from .walk import Walk
 
 #: From the worst to the least.
@@ -212,7 +212,7 @@ def _beyond_limits(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
 
 
 def _who_uses_more(plan: HostPlan) -> str:
-    from .host import usable_bytes
+    from .plan import usable_bytes
 
     better = [(size, name) for name, size in usable_bytes(plan).items() if size > plan.used_ram_bytes]
     best = max((size for size, _ in better), default=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .pdx import Compression
 
 if TYPE_CHECKING:
-    from .host import HostPlan
+    from .plan import HostPlan
 
 #: Version of the JSON that :meth:`xenmm.Host.to_dict` writes.
 HOST_SCHEMA: Final = "xenmm-host/1"
