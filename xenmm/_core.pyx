@@ -957,6 +957,23 @@ def _set_kernels(name=None, /):
     return before
 
 
+def _repeat(HostCore host, str name, x, out, uint64_t repeats, bint checked=False, /):
+    """The loop of a conversion alone, over plain arrays of one length, that many times: for benchmarks."""
+    cdef Conversion what = <Conversion><int>_NAMES.index(name)
+    cdef npy_intp n = x.size
+    cdef uint64_t i
+    _require_u64(x, "x")
+    _require_out(x, out, what, "x")
+    if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        raise ValueError("x and out must be contiguous")
+    cdef const xk_plan *plan = <const xk_plan *>host.p
+    cdef void *source = PyArray_DATA(<PyArrayObject *>x)
+    cdef void *target = PyArray_DATA(<PyArrayObject *>out)
+    with nogil:
+        for i in range(repeats):
+            _run(plan, what, source, target, n, checked)
+
+
 def build_info():
     """What the loops over arrays are, and what of them this processor runs."""
     kernels = _kernels()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What leaves for other simulators and needs C: the struct's values, and Unicorn's TLB-fill callback."""
+"""What leaves for other simulators and needs C: the struct's values, Unicorn's TLB-fill callback, yardsticks."""
 
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
 
 cimport xenmm
 from xenmm cimport XENMM_LOOKUP_ENTRIES, XENMM_PAGE_SHIFT, xenmm_params, xenmm_params_of
@@ -166,3 +167,49 @@ cdef class TlbFill:
         if not _tlb_fill(NULL, virt, 0, &entry, &self.t):
             return None
         return entry.paddr, entry.perms
+
+
+# --- yardsticks of the benchmarks ----------------------------------------------------------------
+
+def returned(x, /):
+    """The argument: what the cheapest possible method of one argument costs."""
+    return x
+
+
+def repeat_memcpy(const uint8_t[::1] source, uint8_t[::1] target, uint64_t repeats, /):
+    """memcpy() of the whole source, that many times."""
+    cdef size_t n = source.shape[0]
+    cdef uint64_t i
+    if target.shape[0] < source.shape[0] or n == 0:
+        raise ValueError("target is shorter than source, or both are empty")
+    with nogil:
+        for i in range(repeats):
+            memcpy(&target[0], &source[0], n)
+
+
+cdef extern from *:
+    """
+    /* Keeps the compiler from seeing through a step, at no cost in instructions. */
+    #define XENMM_OPAQUE(x) __asm__ volatile("" : "+r"(x))
+    """
+    void XENMM_OPAQUE(uint64_t) noexcept nogil
+
+
+def chained_mfn_to_page(capsule, uint64_t x, uint64_t repeats, /):
+    """mfn_to_page of its own result, that many times, by the inline functions of the .pxd."""
+    cdef const xenmm_params *p = xenmm_params_of(capsule)
+    cdef uint64_t i
+    with nogil:
+        if p.mode == xenmm.XENMM_MODE_MASK:
+            for i in range(repeats):
+                x = xenmm.mask_mfn_to_page(p, x)
+                XENMM_OPAQUE(x)
+        elif p.mode == xenmm.XENMM_MODE_OFFSET:
+            for i in range(repeats):
+                x = xenmm.offset_mfn_to_page(p, x)
+                XENMM_OPAQUE(x)
+        else:
+            for i in range(repeats):
+                x = xenmm.none_mfn_to_page(p, x)
+                XENMM_OPAQUE(x)
+    return x

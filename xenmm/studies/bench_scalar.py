@@ -1,0 +1,200 @@
+"""One conversion at a time: inline in compiled code as embedders have it, and as one call from Python."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Final
+
+from .._embed import chained_mfn_to_page, returned
+from ..errors import XenmmError
+from .bench_c import Yardstick
+from .bench_machine import MEASURED, Subject, valid_runs
+from .sampling import Task, interleaved
+
+if TYPE_CHECKING:
+    from .bench import Effort
+
+#: Ways of having a conversion inline, and whether each wants a pointer.
+WAYS: Final = ("constant", "variable", "frozen", "generic", "identity")
+#: Which way is held to which: the header's text to the same formula by hand.
+HELD_TO: Final = {"frozen": "constant", "generic": "variable", "Cython": "variable"}
+_FIRST: Final = 0x12345
+
+
+def measure_inline(
+    subjects: dict[str, Subject], yardsticks: dict[str, Yardstick], effort: Effort
+) -> Iterator[dict[str, Any]]:
+    """Yield nanoseconds for one conversion: in a chain (latency) and apart (throughput), for each way."""
+    for compression, yardstick in yardsticks.items():
+        subject = subjects[compression]
+        c = _Functions(yardstick, subject)
+        for conversion in MEASURED:
+            for kind in ("chain", "apart"):
+                tasks = {"empty loop": c.task(kind, "empty", None)}
+                for way in (*WAYS, "bmi2"):
+                    if c.has(kind, way, conversion):
+                        c.check(way, conversion)
+                        tasks[way] = c.task(kind, way, conversion)
+                tasks["constant again"] = c.task(kind, "constant", conversion)
+                if conversion == "mfn_to_page" and kind == "chain":
+                    tasks["Cython"] = _cython(subject)
+                    tasks |= _numba(subject)
+                series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
+                noise = series["constant again"].least / series["constant"].least
+                for way, found in series.items():
+                    yield {
+                        "compression": compression,
+                        "conversion": conversion,
+                        "kind": {"chain": "latency", "apart": "throughput"}[kind],
+                        "way": way,
+                        "ns": found.least,
+                        "ns_median": found.median,
+                        "noise": max(noise, 1 / noise),
+                    }
+
+
+class _Functions:
+    """The functions of bench_scalar.c for one subject."""
+
+    def __init__(self, yardstick: Yardstick, subject: Subject) -> None:
+        self._library = yardstick.library
+        self._subject = subject
+        self._library.bench_parameters.restype = ctypes.c_void_p
+        pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        self._capsule = subject.host.capsule
+        self._pointers = {
+            "variable": self._library.bench_parameters(),
+            "generic": pointer_of(self._capsule, b"xenmm.xenmm_params"),
+        }
+
+    def has(self, kind: str, way: str, conversion: str) -> bool:
+        return hasattr(self._library, f"{kind}_{way}_{conversion}")
+
+    def _call(self, kind: str, way: str, conversion: str | None) -> Any:
+        function = getattr(self._library, f"{kind}_{way}" + (f"_{conversion}" if conversion else ""))
+        function.restype = ctypes.c_uint64
+        function.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t]
+        return function
+
+    def task(self, kind: str, way: str, conversion: str | None) -> Task:
+        function, pointer = self._call(kind, way, conversion), self._pointers.get(way)
+
+        def run(n: int) -> None:
+            function(pointer, _FIRST, n)
+
+        return run
+
+    def check(self, way: str, conversion: str) -> None:
+        """A chain of one step is the conversion itself: compare it on frames of every run of RAM."""
+        if way == "identity":
+            return
+        function, pointer = self._call("chain", way, conversion), self._pointers.get(way)
+        slow = self._subject.slow
+        for first, last in valid_runs(self._subject.host):
+            for mfn in (first, (first + last) // 2, last - 1):
+                x = slow.mfn_to_page(mfn) if conversion.startswith("page_") else mfn
+                right, got = getattr(slow, conversion)(x), function(pointer, x, 1)
+                if got != right:
+                    raise XenmmError(
+                        f"{way}: {conversion}({x:#x}) gave {got:#x}; the slow model says {right:#x}"
+                    )
+
+
+def _cython(subject: Subject) -> Task:
+    capsule = subject.host.capsule
+
+    def run(n: int) -> None:
+        chained_mfn_to_page(capsule, _FIRST, n)
+
+    for first, last in valid_runs(subject.host):
+        for mfn in (first, last - 1):
+            if chained_mfn_to_page(capsule, mfn, 1) != subject.slow.mfn_to_page(mfn):
+                raise XenmmError(f"Cython: mfn_to_page({mfn:#x}) differs from the slow model")
+    return run
+
+
+def _numba(subject: Subject) -> dict[str, Task]:
+    try:
+        import numba
+    except ImportError:
+        return {}
+    import numpy as np
+
+    from ..embed.numba import functions
+
+    mfn_to_page = functions(subject.host).mfn_to_page
+
+    def chain(x: Any, n: Any) -> Any:
+        for _ in range(n):
+            x = mfn_to_page(x)
+        return x
+
+    compiled = numba.njit(chain)
+    first = np.uint64(_FIRST)
+
+    def run(n: int) -> None:
+        compiled(first, n)
+
+    return {"numba": run}
+
+
+def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict[str, Any]]:
+    """Yield nanoseconds for one call from Python, for integers of one, two and three digits of 30 bits."""
+    for compression, subject in subjects.items():
+        host, slow = subject.host, subject.slow
+        first, last = valid_runs(host)[-1]
+        mfn = last - 1
+        page = host.mfn_to_page(mfn)
+        tasks = {}
+        for label, function, x in (
+            ("floor, 1 digit", returned, mfn & 0xFFFFF),
+            ("floor, 2 digits", returned, 1 << 40),
+            ("floor, 3 digits", returned, page),
+            ("floor again, 3 digits", returned, page),
+            ("unchecked, 1 digit", host.mfn_to_page_unchecked, mfn & 0xFFFFF),
+            ("unchecked, 2 digits", host.mfn_to_page_unchecked, 1 << 40),
+            ("unchecked, 3 digits", host.page_to_mfn_unchecked, page),
+            ("checked, 1 digit", host.mfn_to_page, mfn),
+            ("checked, 3 digits", host.page_to_mfn, page),
+            ("Python method, 1 digit", slow.mfn_to_page, mfn & 0xFFFFF),
+            ("Python method, 3 digits", slow.page_to_mfn, page),
+        ):
+            tasks[label] = _calls(function, x)
+        tasks["array of one"] = _array_of_one(host, mfn)
+        series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
+        noise = series["floor again, 3 digits"].least / series["floor, 3 digits"].least
+        for label, found in series.items():
+            digits = label.partition(", ")[2]
+            floor = series.get(f"floor, {digits}")
+            yield {
+                "compression": compression,
+                "call": label,
+                "ns": found.least,
+                "ns_median": found.median,
+                "of_floor": found.least / floor.least if floor else None,
+                "noise": max(noise, 1 / noise),
+            }
+
+
+def _calls(function: Any, x: int) -> Task:
+    def run(n: int) -> None:
+        for _ in repeat(None, n):
+            function(x)
+
+    return run
+
+
+def _array_of_one(host: Any, mfn: int) -> Task:
+    import numpy as np
+
+    x = np.array([mfn], dtype=np.uint64)
+    out = np.empty_like(x)
+
+    def run(n: int) -> None:
+        for _ in repeat(None, n):
+            host.mfn_to_page_unchecked(x, out=out)
+
+    return run
