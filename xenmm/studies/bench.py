@@ -1,7 +1,7 @@
 """``xenmm bench``: the conversions beside their peers, side by side, in one run and one record.
 
-Answers are checked against a slow model before anything is timed. Every comparison is of least samples, taken in
-turn; each group of measurements times one of its tasks twice, and the difference is its noise.
+Answers are checked against a slow model before anything is timed. Every comparison is of least samples, taken
+in turn; each group of measurements times one of its tasks twice, and the difference is its noise.
 """
 
 from __future__ import annotations
@@ -134,11 +134,16 @@ class _Yardsticks:
         flags = ["-O2", *_ALIGNED, *(["-mbmi2"] if "bmi2" in _cpu_flags() else [])]
         return {c: self._build(c, "scalar", ["bench_scalar.c"], flags) for c in self._compressions()}
 
-    def freezing(self) -> dict[str, Yardstick]:
-        """The grant-table code, and what it calls."""
+    def freezing(self) -> dict[tuple[str, str], Yardstick]:
+        """The grant-table code by compression and by what its calls do."""
         sources = ["bench_freezing.c", "bench_opaque.c"]
         squeezed = [c for c in self._compressions() if c != "none"]
-        return {c: self._build(c, "freezing", sources, ["-O2"]) for c in squeezed}
+        calls: dict[str, list[str]] = {"empty": [], "atomic": ["-DBENCH_ATOMIC"], "cold": ["-DBENCH_COLD"]}
+        return {
+            (c, name): self._build(c, f"freezing-{name}", sources, ["-O2", *flags])
+            for c in squeezed
+            for name, flags in calls.items()
+        }
 
     def one_function(self) -> Yardstick | None:
         """The least that a compiler can be asked for with the frozen header."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from .._core import _repeat
@@ -212,6 +213,7 @@ def _numpy_expression(subject: Subject) -> Callable[[Any, Any], object]:
     return expression
 
 
+@cache
 def _numba_loop(subject: Subject) -> Callable[[Any, Any], object] | None:
     try:
         import numba

@@ -16,7 +16,7 @@ int get_page(uint64_t page, uint64_t domain);
 int get_page_type(uint64_t page, uint64_t type);
 void put_page(uint64_t page);
 void put_page_type(uint64_t page);
-void use_mapping(uint64_t virt);
+void use_mapping(uint64_t mfn);
 
 #define PLAIN_MODE BENCH_MODE
 #define PLAIN(name) variable_##name

@@ -1,4 +1,4 @@
-"""What write-once parameters are worth, in time, in bytes of code, and what each way of baking them in costs."""
+"""What write-once parameters are worth in time and bytes of code, and what baking them in costs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .sampling import Task, interleaved
 if TYPE_CHECKING:
     from .bench import Effort
 
-#: The ways of bench_freezing.c: parameters read each time; known to the compiler; the frame converted once; both
-#: of these; no compression at all.
+#: The ways of bench_freezing.c: parameters read each time; known to the compiler; the frame converted once;
+#: both of these; no compression at all.
 WAYS: Final = ("variables", "constants", "once", "both", "none")
 _FRAMES: Final = 512
 
 
 def measure(
-    subjects: dict[str, Subject], yardsticks: dict[str, Yardstick], effort: Effort
+    subjects: dict[str, Subject], yardsticks: dict[tuple[str, str], Yardstick], effort: Effort
 ) -> Iterator[dict[str, Any]]:
-    """Yield, for each compression and way, nanoseconds for one grant's map and undo, and its bytes of code."""
-    for compression, yardstick in yardsticks.items():
+    """Yield nanoseconds for one grant's map and undo, and its bytes of code, for each way."""
+    for (compression, calls), yardstick in yardsticks.items():
         frames = random_frames(subjects[compression].host, _FRAMES)
         sizes = yardstick.symbol_bytes("bench_freezing.c")
         tasks = {way: _task(yardstick, way, frames) for way in WAYS}
@@ -34,6 +34,7 @@ def measure(
         for way, found in series.items():
             yield {
                 "compression": compression,
+                "calls": calls,
                 "way": way,
                 "ns": found.least / _FRAMES,
                 "ns_median": found.median / _FRAMES,

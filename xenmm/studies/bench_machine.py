@@ -1,4 +1,4 @@
-"""The machine that is measured: its hosts, its frames, and the slow model that answers are checked against."""
+"""The machine that is measured: its hosts, its frames, and the slow model that answers are held to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Timing of alternatives side by side: interleaved samples of CPU time, compared by their minima.
 
-Other programs on a machine slow a loop by up to two; they never make it faster. So what is compared is the least of
-many short samples, taken in turn so that a busy moment meets every alternative.
+Other programs on a machine slow a loop by up to two; they never make it faster. So what is compared is the
+least of many short samples, taken in turn so that a busy moment meets every alternative.
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""``xenmm bench``: its arguments, and a record as text."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..firmware.memory_map import MemoryMap
+
+_HELP = "time conversions against memcpy, C, NumPy, numba and Python; frozen against variable parameters"
+_EXAMPLES = """\
+examples:
+  xenmm bench --quick
+  xenmm bench server.dmesg --json record.json
+  xenmm bench --check --only arrays
+
+Measures on the machine's own frames; a compression that does nothing there is measured on a bundled machine. Needs a
+C compiler for the peers in C, and numba and unicorn for theirs; what is missing is named and left out."""
+
+
+def add_parser(subparsers: Any) -> Any:
+    """Add the command to the subparsers of ``xenmm``; the parser's ``command`` default is :func:`command`."""
+    import argparse
+
+    parser = subparsers.add_parser(
+        "bench",
+        help=_HELP,
+        description=_HELP[0].upper() + _HELP[1:] + ".",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a log or a bundled name (default: a bundled machine)")
+    parser.add_argument("--quick", action="store_true", help="under 20 seconds, no array above 8 MiB")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed by more than the noise")
+    parser.add_argument("--json", metavar="DEST", help="write the record to this file; - writes it instead of the text")
+    parser.add_argument(
+        "--only", action="append", metavar="PART", help="arrays, calls, inline, freezing, baking or unicorn"
+    )
+    parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def command(args: argparse.Namespace) -> int:
+    """Measure as the arguments say; 1 when ``--check`` finds a target missed, else 0."""
+    import json
+
+    from .bench import PARTS, Effort, run
+
+    effort = Effort.quick() if args.quick else Effort.full()
+    parts = tuple(args.only) if args.only else PARTS
+    record = run(*_machines(args.file), effort, parts=parts, progress=_progress)
+    if args.json is not None and args.json != "-":
+        with open(args.json, "w") as file:
+            file.write(json.dumps(record, indent=1) + "\n")
+    sys.stdout.write(json.dumps(record, indent=1) + "\n" if args.json == "-" else render(record))
+    missed = [t for t in record["targets"] if not t["met"]]
+    if args.check and args.json == "-":
+        sys.stderr.write("".join(f"xenmm: missed: {_target(t)}\n" for t in missed))
+    return 1 if args.check and missed else 0
+
+
+def _machines(name: str | None) -> tuple[MemoryMap, MemoryMap]:
+    from ..firmware import read_map
+    from ..maps import DEFAULT_MAP, bundled
+    from ..report.inputs import load, need_ram
+
+    fallback = read_map(bundled()[DEFAULT_MAP])
+    if name is None:
+        return fallback, fallback
+    data = sys.stdin.buffer.read() if name == "-" else None
+    memory_map, given = load(name, data)
+    return need_ram(memory_map, given.name), fallback
+
+
+def _progress(part: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"measuring: {part}\n")
+
+
+def render(record: dict[str, Any]) -> str:
+    """A record as text: where it was made, a table for each part, and the targets that are missed."""
+    lines = _surroundings(record)
+    for part, table in (
+        ("arrays", _arrays),
+        ("calls", _calls),
+        ("inline", _inline),
+        ("freezing", _freezing),
+        ("baking", _baking),
+        ("unicorn", _unicorn),
+    ):
+        if record.get(part):
+            lines += ["", *table(record[part])]
+    lines += ["", *_targets(record["targets"])]
+    return "\n".join(lines) + "\n"
+
+
+def _surroundings(record: dict[str, Any]) -> list[str]:
+    lines = [
+        f"xenmm {record['xenmm']}, commit {record['commit'] or 'unknown (installed)'}, {record['seconds']:.0f} s",
+        f"{record['cpu']}, {record['cpus']} CPUs, {record['system']}, Python {record['python']}",
+        f"array loops {record['array_loops']}; {record['compiler'] or 'no C compiler: no peers in C'}",
+        ", ".join(f"{k} {v or 'not installed'}" for k, v in record["packages"].items()),
+    ]
+    lines += [f"{c}: {m['machine']}, {m['profile']}" for c, m in record["machines"].items()]
+    return [*lines, "Every time is the least of many samples of CPU time, taken in turn."]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in [head, *rows]
+    ]
+
+
+def _pivot(rows: list[dict[str, Any]], row_key: str, column_key: str, value: str, digits: int) -> list[list[str]]:
+    # A row for each value of row_key, a column for each of column_key, both in the order met.
+    columns = list(dict.fromkeys(r[column_key] for r in rows))
+    cells = {(r[row_key], r[column_key]): f"{r[value]:.{digits}f}" for r in rows}
+    names = dict.fromkeys(r[row_key] for r in rows)
+    return [[str(name), *(cells.get((name, c), "") for c in columns)] for name in names]
+
+
+def _arrays(rows: list[dict[str, Any]]) -> list[str]:
+    from .bench_targets import size_name
+
+    lines = ["Arrays, as multiples of memcpy of the same bytes (in and out apart unless said)"]
+    for compression, data in dict.fromkeys((r["compression"], r["data"]) for r in rows):
+        some = [r for r in rows if (r["compression"], r["data"]) == (compression, data)]
+        sizes = dict.fromkeys(r["bytes"] for r in some)
+        head = [f"{compression}, {data} frames", *(size_name(n) for n in sizes)]
+        lines += ["", *_table(head, _pivot(some, "task", "bytes", "of_memcpy", 2))]
+    return lines
+
+
+def _calls(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["One call from Python, ns", *dict.fromkeys(r["compression"] for r in rows)]
+    return _table(head, _pivot(rows, "call", "compression", "ns", 1))
+
+
+def _inline(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["One conversion inline, ns (the parameters as constants or variables, by hand or by the headers)"]
+    for compression, kind in dict.fromkeys((r["compression"], r["kind"]) for r in rows):
+        some = [r for r in rows if (r["compression"], r["kind"]) == (compression, kind)]
+        head = [f"{compression}, {kind}", *dict.fromkeys(r["conversion"] for r in some)]
+        lines += ["", *_table(head, _pivot(some, "way", "conversion", "ns", 2))]
+    return lines
+
+
+def _freezing(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["A grant mapped and undone", "calls", "ns", "of variables", "bytes of code"]
+    body = [
+        [
+            f"{r['compression']}, {r['way']}",
+            r["calls"],
+            f"{r['ns']:.2f}",
+            f"{r['of_variables']:.2f}",
+            str(r["code_bytes"] or "?"),
+        ]
+        for r in rows
+    ]
+    return _table(head, body)
+
+
+def _baking(rows: list[dict[str, Any]]) -> list[str]:
+    return _table(["Baking constants in, once", "ms"], [[r["way"], f"{r['ms']:.1f}"] for r in rows])
+
+
+def _unicorn(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["Unicorn, TLB fills", "million/s"]
+    return _table(head, [[f"{r['callback']} callback", f"{r['million_fills_per_s']:.2f}"] for r in rows])
+
+
+def _target(target: dict[str, Any]) -> str:
+    word = "at least" if target["at_least"] else "at most"
+    limit = f"{word} {target['limit']:g}, noise {100 * (target['noise'] - 1):.0f}%"
+    return f"{target['name']}: {target['measured']:.2f} ({limit})"
+
+
+def _targets(targets: list[dict[str, Any]]) -> list[str]:
+    missed = [t for t in targets if not t["met"]]
+    lines = [f"{len(targets) - len(missed)} of {len(targets)} targets met; missed by more than the noise:"]
+    if not missed:
+        lines[0] = lines[0].partition(";")[0]
+    return lines + [f"  {_target(t)}" for t in missed]
