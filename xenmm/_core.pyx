@@ -961,7 +961,7 @@ def _repeat(HostCore host, str name, x, out, uint64_t repeats, bint checked=Fals
     """The loop of a conversion alone, over plain arrays of one length, that many times: for benchmarks."""
     cdef Conversion what = <Conversion><int>_NAMES.index(name)
     cdef npy_intp n = x.size
-    cdef uint64_t i
+    cdef uint64_t _i
     _require_u64(x, "x")
     _require_out(x, out, what, "x")
     if not (x.flags.c_contiguous and out.flags.c_contiguous):
@@ -970,7 +970,7 @@ def _repeat(HostCore host, str name, x, out, uint64_t repeats, bint checked=Fals
     cdef void *source = PyArray_DATA(<PyArrayObject *>x)
     cdef void *target = PyArray_DATA(<PyArrayObject *>out)
     with nogil:
-        for i in range(repeats):
+        for _i in range(repeats):
             _run(plan, what, source, target, n, checked)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What leaves for other simulators and needs C: the struct's values, Unicorn's TLB-fill callback, yardsticks."""
+"""What embedders need in C: the struct's values, Unicorn's TLB-fill callback, the benchmarks' yardsticks."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
@@ -179,11 +179,11 @@ def returned(x, /):
 def repeat_memcpy(const uint8_t[::1] source, uint8_t[::1] target, uint64_t repeats, /):
     """memcpy() of the whole source, that many times."""
     cdef size_t n = source.shape[0]
-    cdef uint64_t i
+    cdef uint64_t _i
     if target.shape[0] < source.shape[0] or n == 0:
         raise ValueError("target is shorter than source, or both are empty")
     with nogil:
-        for i in range(repeats):
+        for _i in range(repeats):
             memcpy(&target[0], &source[0], n)
 
 
@@ -198,18 +198,18 @@ cdef extern from *:
 def chained_mfn_to_page(capsule, uint64_t x, uint64_t repeats, /):
     """mfn_to_page of its own result, that many times, by the inline functions of the .pxd."""
     cdef const xenmm_params *p = xenmm_params_of(capsule)
-    cdef uint64_t i
+    cdef uint64_t _i
     with nogil:
         if p.mode == xenmm.XENMM_MODE_MASK:
-            for i in range(repeats):
+            for _i in range(repeats):
                 x = xenmm.mask_mfn_to_page(p, x)
                 XENMM_OPAQUE(x)
         elif p.mode == xenmm.XENMM_MODE_OFFSET:
-            for i in range(repeats):
+            for _i in range(repeats):
                 x = xenmm.offset_mfn_to_page(p, x)
                 XENMM_OPAQUE(x)
         else:
-            for i in range(repeats):
+            for _i in range(repeats):
                 x = xenmm.none_mfn_to_page(p, x)
                 XENMM_OPAQUE(x)
     return x

@@ -38,6 +38,7 @@ computes with them as Xen does.
   xenmm convert FILE mfn:0x100000    the other forms of a frame: pdx, page,
                                      maddr, virt
   xenmm export FILE --format FORMAT  the same memory map in another format
+  xenmm bench --quick                conversions timed beside their peers
   xenmm doctor                       what is installed, built, and missing
 
 FILE is what a machine says about its memory: a boot log of Linux, Xen or
@@ -233,6 +234,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_profile(sub)
     _add_boot_options(sub)
+
+    from .studies.bench_cli import add_parser
+
+    add_parser(commands)
 
     add(
         "doctor",

@@ -44,7 +44,7 @@ class Effort:
     @classmethod
     def quick(cls) -> Effort:
         """Some ten seconds; no array is larger than 8 MiB."""
-        return cls(rounds=7, sample_ns=50e3, sizes=3, unicorn_pages=1 << 14)
+        return cls(rounds=10, sample_ns=50e3, sizes=3, unicorn_pages=1 << 14)
 
     @classmethod
     def full(cls) -> Effort:

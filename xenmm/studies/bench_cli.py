@@ -17,8 +17,9 @@ examples:
   xenmm bench server.dmesg --json record.json
   xenmm bench --check --only arrays
 
-Measures on the machine's own frames; a compression that does nothing there is measured on a bundled machine. Needs a
-C compiler for the peers in C, and numba and unicorn for theirs; what is missing is named and left out."""
+Measures on the machine's own frames; a compression that does nothing there is measured on a bundled
+machine. Needs a C compiler for the peers in C, and numba and unicorn for theirs; what is missing is named
+and left out."""
 
 
 def add_parser(subparsers: Any) -> Any:
@@ -33,10 +34,16 @@ def add_parser(subparsers: Any) -> Any:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a log or a bundled name (default: a bundled machine)")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a log or a bundled name (default: a bundled machine)"
+    )
     parser.add_argument("--quick", action="store_true", help="under 20 seconds, no array above 8 MiB")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed by more than the noise")
-    parser.add_argument("--json", metavar="DEST", help="write the record to this file; - writes it instead of the text")
+    parser.add_argument(
+        "--check", action="store_true", help="exit 1 when a target is missed by more than the noise"
+    )
+    parser.add_argument(
+        "--json", metavar="DEST", help="write the record to this file; - writes it instead of the text"
+    )
     parser.add_argument(
         "--only", action="append", metavar="PART", help="arrays, calls, inline, freezing, baking or unicorn"
     )
@@ -100,8 +107,9 @@ def render(record: dict[str, Any]) -> str:
 
 
 def _surroundings(record: dict[str, Any]) -> list[str]:
+    commit = record["commit"] or "unknown (installed)"
     lines = [
-        f"xenmm {record['xenmm']}, commit {record['commit'] or 'unknown (installed)'}, {record['seconds']:.0f} s",
+        f"xenmm {record['xenmm']}, commit {commit}, {record['seconds']:.0f} s",
         f"{record['cpu']}, {record['cpus']} CPUs, {record['system']}, Python {record['python']}",
         f"array loops {record['array_loops']}; {record['compiler'] or 'no C compiler: no peers in C'}",
         ", ".join(f"{k} {v or 'not installed'}" for k, v in record["packages"].items()),
@@ -113,12 +121,16 @@ def _surroundings(record: dict[str, Any]) -> list[str]:
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
         for row in [head, *rows]
     ]
 
 
-def _pivot(rows: list[dict[str, Any]], row_key: str, column_key: str, value: str, digits: int) -> list[list[str]]:
+def _pivot(
+    rows: list[dict[str, Any]], row_key: str, column_key: str, value: str, digits: int
+) -> list[list[str]]:
     # A row for each value of row_key, a column for each of column_key, both in the order met.
     columns = list(dict.fromkeys(r[column_key] for r in rows))
     cells = {(r[row_key], r[column_key]): f"{r[value]:.{digits}f}" for r in rows}
@@ -144,7 +156,9 @@ def _calls(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _inline(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["One conversion inline, ns (the parameters as constants or variables, by hand or by the headers)"]
+    lines = [
+        "One conversion inline, ns (the parameters as constants or variables, by hand or by the headers)"
+    ]
     for compression, kind in dict.fromkeys((r["compression"], r["kind"]) for r in rows):
         some = [r for r in rows if (r["compression"], r["kind"]) == (compression, kind)]
         head = [f"{compression}, {kind}", *dict.fromkeys(r["conversion"] for r in some)]

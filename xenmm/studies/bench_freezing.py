@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from .bench_c import Yardstick
@@ -75,8 +76,9 @@ def measure_baking(subject: Subject, yardstick: Yardstick | None) -> Iterator[di
 def measure_unicorn(subject: Subject, pages: int) -> Iterator[dict[str, Any]]:
     """Yield how many TLB fills a second guest code gets, by the C callback and by the Python one."""
     try:
-        import unicorn
-        from unicorn import x86_const as x86
+        # By name: the binding's types are not for a type checker.
+        unicorn: Any = import_module("unicorn")
+        x86: Any = import_module("unicorn.x86_const")
     except ImportError:
         return
     from ..embed.unicorn import CALLBACKS, attach

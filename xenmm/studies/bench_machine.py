@@ -29,10 +29,10 @@ class SlowModel:
     """The conversions in plain Python integers, one at a time: what answers must be, and the slowest peer."""
 
     def __init__(self, host: Host) -> None:
-        s = struct_values(host.capsule)
-        self._s = s
+        self._s = struct_values(host.capsule)
         self._mode = host.compression.kind
-        self._frame_table, self._direct_map = s["frametable_virt_start"], s["directmap_virt_start"]
+        self._frame_table: int = self._s["frametable_virt_start"]
+        self._direct_map: int = self._s["directmap_virt_start"]
 
     def mfn_to_pdx(self, mfn: int) -> int:
         """The pdx of a frame."""

@@ -23,6 +23,7 @@ HELD_TO: Final = {"frozen": "constant", "generic": "variable", "Cython": "variab
 _FIRST: Final = 0x12345
 #: Conversions that one round of the C and Cython loops does.
 _STEPS: Final = 8
+_U64_MAX: Final = (1 << 64) - 1
 
 
 def measure_inline(
@@ -42,7 +43,6 @@ def measure_inline(
                 tasks["constant again"] = c.task(kind, "constant", conversion)
                 if conversion == "mfn_to_page" and kind == "chain":
                     tasks["Cython"] = _cython(subject)
-                    tasks |= _numba(subject)
                 series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
                 noise = series["constant again"].least / series["constant"].least
                 for way, found in series.items():
@@ -118,31 +118,6 @@ def _cython(subject: Subject) -> Task:
     return run
 
 
-def _numba(subject: Subject) -> dict[str, Task]:
-    try:
-        import numba
-    except ImportError:
-        return {}
-    import numpy as np
-
-    from ..embed.numba import functions
-
-    mfn_to_page = functions(subject.host).mfn_to_page
-
-    def chain(x: Any, n: Any) -> Any:
-        for _ in range(n):
-            x = mfn_to_page(x)
-        return x
-
-    compiled = numba.njit(chain)
-    first = np.uint64(_FIRST)
-
-    def run(n: int) -> None:
-        compiled(first, _STEPS * n)
-
-    return {"numba": run}
-
-
 def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict[str, Any]]:
     """Yield nanoseconds for one call from Python, for integers of one, two and three digits of 30 bits."""
     for compression, subject in subjects.items():
@@ -181,7 +156,7 @@ def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict
 
 
 class PythonMethods:
-    """The two conversions as quick as Python has them: one expression each, over slots."""
+    """The two conversions modulo 2^64 as quick as Python has them: one expression each, over slots."""
 
     __slots__ = ("_a", "_b", "_frame_table", "_shift_a", "_shift_b", "mfn_to_page", "page_to_mfn")
 
@@ -202,24 +177,24 @@ class PythonMethods:
             self.mfn_to_page, self.page_to_mfn = self._none_mfn_to_page, self._none_page_to_mfn
 
     def _mask_mfn_to_page(self, mfn: int) -> Any:
-        return ((mfn & self._a) | ((mfn & self._b) >> self._shift_a)) * 32 + self._frame_table
+        return (((mfn & self._a) | ((mfn & self._b) >> self._shift_a)) * 32 + self._frame_table) & _U64_MAX
 
     def _mask_page_to_mfn(self, page: int) -> Any:
-        pdx = (page - self._frame_table) >> 5
+        pdx = ((page - self._frame_table) & _U64_MAX) >> 5
         return (pdx & self._a) | ((pdx << self._shift_a) & self._b)
 
     def _offset_mfn_to_page(self, mfn: int) -> Any:
-        return (mfn - self._a[mfn >> self._shift_a & 63]) * 32 + self._frame_table
+        return ((mfn - self._a[mfn >> self._shift_a & 63]) * 32 + self._frame_table) & _U64_MAX
 
     def _offset_page_to_mfn(self, page: int) -> Any:
-        pdx = (page - self._frame_table) >> 5
-        return pdx + self._b[pdx >> self._shift_b & 63]
+        pdx = ((page - self._frame_table) & _U64_MAX) >> 5
+        return (pdx + self._b[pdx >> self._shift_b & 63]) & _U64_MAX
 
     def _none_mfn_to_page(self, mfn: int) -> Any:
-        return mfn * 32 + self._frame_table
+        return (mfn * 32 + self._frame_table) & _U64_MAX
 
     def _none_page_to_mfn(self, page: int) -> Any:
-        return (page - self._frame_table) >> 5
+        return ((page - self._frame_table) & _U64_MAX) >> 5
 
 
 def _calls(function: Any, x: int) -> Task:

@@ -36,7 +36,9 @@ class Series:
         return statistics.median(self.samples)
 
 
-def interleaved(tasks: Mapping[str, Task], *, rounds: int, sample_ns: float) -> dict[str, Series]:
+def interleaved(
+    tasks: Mapping[str, Task], *, rounds: int, sample_ns: float, warm: bool = True
+) -> dict[str, Series]:
     """Measure tasks in turn.
 
     Parameters
@@ -47,6 +49,8 @@ def interleaved(tasks: Mapping[str, Task], *, rounds: int, sample_ns: float) -> 
         Samples of each; a round takes one of each task, beginning with another one every time.
     sample_ns : float
         How long one sample should at least take.
+    warm : bool
+        Run a task once before each of its samples, so that what the others left in the caches does not count.
     """
     repeats = {name: _calibrate(task, sample_ns) for name, task in tasks.items()}
     samples: dict[str, list[float]] = {name: [] for name in tasks}
@@ -54,6 +58,8 @@ def interleaved(tasks: Mapping[str, Task], *, rounds: int, sample_ns: float) -> 
     for i in range(rounds):
         first = i % len(names)
         for name in names[first:] + names[:first]:
+            if warm:
+                tasks[name](1)
             samples[name].append(_once(tasks[name], repeats[name]))
     return {name: Series(tuple(values)) for name, values in samples.items()}
 
