@@ -209,7 +209,7 @@ class MemoryMap:
             If a range is empty, reversed, negative or past 2^64, or a value is not an integer.
         """
         source = Source(name or "from_ranges", None, "ranges")
-        rows = tuple(MemoryRange(v[0], v[1], source=source) for v in (_ints(r, 2, 2) for r in ram))
+        rows = tuple(MemoryRange(v[0], v[1], source=source) for v in _rows(ram, 2, 2))
         nodes = None
         if srat is not None:
             nodes = tuple(
@@ -220,7 +220,7 @@ class MemoryMap:
                     flags=v[2] if len(v) > 2 else SRAT_ENABLED,
                     source=source,
                 )
-                for i, v in enumerate(_ints(r, 2, 4) for r in srat)
+                for i, v in enumerate(_rows(srat, 2, 4))
             )
         return cls(rows, nodes, name=name, format="ranges")
 
@@ -286,6 +286,14 @@ class MemoryMap:
         from . import own_json
 
         return own_json.from_dict(document)
+
+
+def _rows(rows: Iterable[Sequence[int]], least: int, most: int) -> list[tuple[int, ...]]:
+    try:
+        each = list(rows)
+    except TypeError:
+        raise MemoryMapError(f"ranges are a sequence of (start, end), got {rows!r}") from None
+    return [_ints(row, least, most) for row in each]
 
 
 def _ints(values: Sequence[int], least: int, most: int) -> tuple[int, ...]:
