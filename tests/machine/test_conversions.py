@@ -4,7 +4,7 @@ The numbers are that table's; a row says how many mfn -> page conversions and mf
 """
 
 import pytest
-from machines import IO, counted, small_machine, two_domains
+from machines import IO, Counted, small_machine, two_domains
 
 from xenmm.machine import GNTMAP, GNTST
 
@@ -35,7 +35,7 @@ def test_map_conversions_as_in_the_table(flavour, path):
     flags, before, after = MAPS[path]
     machine = small_machine(flavour=flavour)
     owner, mapper, _ = two_domains(machine)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         assert mapper.map_grant(owner, 8, flags=flags).status is GNTST.okay
     assert (n["mfn_valid"], n["mfn_to_page"]) == (1, expected(flavour, before, after))
 
@@ -48,7 +48,7 @@ def test_unmap_conversions_as_in_the_table(flavour, path):
     owner, mapper, mfn = two_domains(machine)
     mapping = mapper.map_grant(owner, 8, flags=flags)
     page = machine.page(mfn)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         assert mapper.unmap_grant(mapping.handle, dev_bus_addr=mapping.dev_bus_addr) is GNTST.okay
     assert n["mfn_to_page"] == expected(flavour, before, after)
     assert (page.references, page.type_references) == (1, 0)
@@ -60,7 +60,7 @@ def test_map_of_io_frame_conversions(flavour, valid, converted):
     owner, mapper, _ = two_domains(machine)
     owner.permit_iomem(*IO)
     owner.grant(9, mapper, IO[0] + 3)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         assert mapper.map_grant(owner, 9).status is GNTST.okay
     assert (n["mfn_valid"], n["mfn_to_page"]) == (valid, converted)
     assert machine.page(IO[0] + 3).references == 1
@@ -70,7 +70,7 @@ def test_map_of_io_frame_conversions(flavour, valid, converted):
 def test_failed_map_undoes_two_references(flavour, more):
     machine = small_machine(flavour=flavour)
     owner, mapper, mfn = two_domains(machine, iommu=True, iommu_max=0)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         assert mapper.map_grant(owner, 8, flags=HOST | DEVICE).status is GNTST.general_error
     _, before, after = MAPS["host and device writable"]
     assert n["mfn_to_page"] == expected(flavour, before, after) + more
@@ -86,7 +86,7 @@ def test_failed_read_only_map_drops_its_reference(flavour, undo):
     owner, mapper, _ = two_domains(machine)
     foreign = mapper.populate(3)
     owner.grant(9, mapper, foreign)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         mapping = mapper.map_grant(owner, 9, flags=HOST | READONLY)
     assert mapping.status is GNTST.general_error
     assert (n["mfn_valid"], n["mfn_to_page"]) == (1, 1 + undo)
@@ -101,7 +101,7 @@ def test_release_of_a_dying_domain_converts_per_grant_as_unmap(flavour, path):
     owner, mapper, _ = two_domains(machine)
     for _ in range(10):
         assert mapper.map_grant(owner, 8, flags=flags).status is GNTST.okay
-    with counted(machine) as n:
+    with Counted(machine) as n:
         assert mapper.destroy()
     assert n["grant_releases"] == 10
     assert n["mfn_to_page"] == 10 * expected(flavour, before, after)
@@ -114,7 +114,7 @@ def test_mapping_a_page_at_hand_costs_one_of_each_unless_the_page_is_taken(map_b
     machine = small_machine(map_by=map_by)
     mfn = machine.create_domain(1).populate(0)
     page = machine.page(mfn)
-    with counted(machine) as n:
+    with Counted(machine) as n:
         virt = machine.map_domain_page_of(page)
     assert virt == machine.host.mfn_to_virt(mfn)
     assert (n["page_to_mfn"], n["mfn_to_virt"], n["page_to_virt"]) == (unsqueezes, squeezes, 1 - squeezes)
@@ -124,9 +124,9 @@ def test_mapping_a_page_at_hand_costs_one_of_each_unless_the_page_is_taken(map_b
 def test_with_a_mapcache_taking_the_page_saves_nothing(map_by):
     machine = small_machine(map_by=map_by, mapcache=1)
     mfn = machine.create_domain(1).populate(0)
-    with counted(machine) as by_page:
+    with Counted(machine) as by_page:
         machine.unmap_domain_page(machine.map_domain_page_of(machine.page(mfn)))
-    with counted(machine) as by_frame:
+    with Counted(machine) as by_frame:
         machine.unmap_domain_page(machine.map_domain_page(mfn))
     # The window is keyed by frame: from a page it must be found first, whatever the variant.
     assert (by_page["page_to_mfn"], by_frame["page_to_mfn"]) == (1, 0)

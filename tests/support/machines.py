@@ -30,8 +30,8 @@ def two_domains(machine, **options):
     return owner, mapper, mfn
 
 
-class counted:
-    """Counters of a block: ``with counted(machine) as n: ...; n["mfn_to_page"]``."""
+class Counted:
+    """Counters of a block: ``with Counted(machine) as n: ...; n["mfn_to_page"]``."""
 
     def __init__(self, machine):
         self.machine = machine

@@ -153,10 +153,6 @@ class Machine(MachineCore):
             f"{self.free_pages} free pages, {self.flavour}>"
         )
 
-    @staticmethod
-    def _refused(what: str) -> MachineError:
-        return MachineError(f"refused: {what}")
-
     @property
     def flavour(self) -> str:
         """``naive`` or ``cse``."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import MachineError
+
 if TYPE_CHECKING:
     from .machine import Machine
 
@@ -103,10 +105,10 @@ class Page:
         """The context word, free for embedders while the page is in use; gone when it is freed."""
         return self._field(5)
 
-    @context.setter
-    def context(self, value: int) -> None:
+    def set_context(self, value: int) -> None:
+        """Write the context word of a page that somebody owns; raises MachineError for any other."""
         if self.is_free or self.owner_pdx == 0:
-            raise self.machine._refused(f"the context word of mfn {self.mfn:#x}, which nobody owns")
+            raise MachineError(f"mfn {self.mfn:#x} is nobody's: its context word is not free to use")
         self.machine._set_context(self.pdx, value)
 
     @property

@@ -1,0 +1,355 @@
+"""Reference counts, type counts, allocation and the M2P: the rules that mutual exclusion rests on."""
+
+import errno
+
+import pytest
+from machines import small_machine
+
+from xenmm import MachineError
+from xenmm.machine.machine import INVALID_M2P_ENTRY, SHARED_M2P_ENTRY
+from xenmm.machine.page_info import (
+    PAGE_TYPES,
+    PGC_ALLOCATED,
+    PGC_COUNT_MASK,
+    PGT_COUNT_MASK,
+    PGT_VALIDATED,
+)
+
+TYPES = [name for name in PAGE_TYPES if name != "none"]
+
+
+@pytest.fixture
+def machine():
+    return small_machine()
+
+
+@pytest.fixture
+def page(machine):
+    mfn = machine.create_domain(1).populate(0)
+    return machine.page(mfn)
+
+
+def write_record(machine, pdx, **fields):
+    """Set fields of a record behind the machine's back."""
+    for first, view in machine.page_infos(writable=True):
+        if first <= pdx < first + len(view):
+            for name, value in fields.items():
+                view[name][pdx - first] = value
+
+
+def test_allocated_page_has_one_reference(machine, page):
+    assert (page.references, page.is_allocated, page.owner, page.type_references) == (1, True, 1, 0)
+
+
+def test_last_reference_frees_the_page(machine, page):
+    domain = machine.domain(1)
+    assert machine.get_page(page.mfn, 1)
+    free = machine.free_pages
+    domain.remove(0)
+    assert (machine.free_pages, page.owner, page.is_allocated) == (free, 1, False)
+    machine.put_page(page.mfn)
+    assert (machine.free_pages, page.is_free, page.owner) == (free + 1, True, None)
+
+
+def test_get_page_wants_the_owner(machine, page):
+    machine.create_domain(2)
+    assert not machine.get_page(page.mfn, 2)
+    assert not machine.get_page(page.mfn, 3)
+    assert page.references == 1
+
+
+def test_put_page_without_a_reference_of_the_callers_is_refused(machine, page):
+    with pytest.raises(MachineError, match="put_page"):
+        machine.put_page(page.mfn)
+    assert page.references == 1
+    free_frame = next(m for m in range(0x200, 0x1800) if machine.page(m).is_free)
+    with pytest.raises(MachineError, match="put_page"):
+        machine.put_page(free_frame)
+
+
+@pytest.mark.parametrize("below", [0, 1, 2, 3])
+def test_reference_overflow_is_refused(machine, page, below):
+    # Xen keeps the last but one count for get_page_light: the last two are refused.
+    write_record(machine, page.pdx, count_info=PGC_ALLOCATED | (PGC_COUNT_MASK - below))
+    assert machine.get_page(page.mfn, 1) == (below >= 2)
+    assert page.references == PGC_COUNT_MASK - below + (below >= 2)
+
+
+@pytest.mark.parametrize("below", [0, 1])
+def test_type_overflow_is_refused(machine, page, below):
+    assert machine.get_page(page.mfn, 1)
+    writable = PAGE_TYPES["writable"] << 61 | PGT_VALIDATED
+    write_record(machine, page.pdx, type_info=writable | (PGT_COUNT_MASK - below))
+    assert machine.get_page_type(page.mfn, "writable") == (below == 1)
+    assert page.type_references == PGT_COUNT_MASK
+
+
+@pytest.mark.parametrize("held", TYPES)
+@pytest.mark.parametrize("wanted", TYPES)
+def test_types_exclude_one_another_while_in_use(machine, page, held, wanted):
+    assert machine.get_page(page.mfn, 1) and machine.get_page(page.mfn, 1)
+    assert machine.get_page_type(page.mfn, held)
+    assert (page.type, page.type_references, page.is_validated) == (held, 1, True)
+    assert machine.get_page_type(page.mfn, wanted) == (held == wanted)
+    if held == wanted:
+        machine.put_page_type(page.mfn)
+    machine.put_page_type(page.mfn)
+    # Nobody uses it now: any type may come.
+    assert machine.get_page_type(page.mfn, wanted)
+    machine.audit().check()
+    machine.put_page_and_type(page.mfn)
+    machine.put_page(page.mfn)
+    machine.audit().check()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_last_use_of_a_page_table_unvalidates_it(machine, page, kind):
+    assert machine.get_page(page.mfn, 1)
+    assert machine.get_page_type(page.mfn, kind)
+    machine.put_page_type(page.mfn)
+    assert page.is_validated == (kind in ("writable", "seg_desc"))
+    assert (page.type, page.type_references) == (kind, 0)
+
+
+def test_type_needs_a_reference_under_it(machine, page):
+    with pytest.raises(MachineError, match="no reference"):
+        machine.get_page_type(page.mfn, "writable")
+    assert machine.get_page(page.mfn, 1)
+    assert machine.get_page_type(page.mfn, "l1")
+    with pytest.raises(MachineError, match="put_page"):
+        machine.put_page(page.mfn)
+    for wrong in ("none", "shared", "l5"):
+        with pytest.raises(MachineError, match="page type"):
+            machine.get_page_type(page.mfn, wrong)
+
+
+def test_validation_is_counted_once_a_use(machine, page):
+    assert machine.get_page(page.mfn, 1) and machine.get_page(page.mfn, 1)
+    for kind, validations in (("writable", 0), ("l2", 1)):
+        machine.reset_counters()
+        assert machine.get_page_type(page.mfn, kind) and machine.get_page_type(page.mfn, kind)
+        assert machine.counters()["validations"] == validations
+        machine.put_page_type(page.mfn)
+        machine.put_page_type(page.mfn)
+
+
+@pytest.mark.parametrize("order", range(19))
+def test_every_order_is_aligned_or_refused(machine, order):
+    try:
+        mfn = machine.alloc(order)
+    except MachineError as refused:
+        # 64 MiB of RAM have no chunk of 16 MiB or more that boot has not cut.
+        assert order >= 12 and "order" in str(refused)
+        return
+    assert mfn % (1 << order) == 0
+    machine.audit().check()
+    machine.free(mfn, order)
+    machine.audit().check()
+
+
+def test_order_past_the_maximum_is_refused(machine):
+    with pytest.raises(MachineError, match="Invalid argument"):
+        machine.alloc(19)
+
+
+@pytest.mark.parametrize("bits", [24, 25, 26, 32, 33, 52])
+def test_address_width_is_honoured(machine, bits):
+    mfns = [machine.alloc(bits=bits) for _ in range(100)]
+    assert all(mfn >> (bits - 12) == 0 for mfn in mfns)
+
+
+def test_width_that_no_ram_has_is_refused(machine):
+    with pytest.raises(MachineError, match="Cannot allocate memory"):
+        machine.alloc(bits=20)
+
+
+def test_nodes_are_honoured(machine):
+    assert machine.nodes == (0, 3)
+    for index in (0, 1):
+        mfn = machine.alloc(node=index, exact_node=True)
+        assert machine._is_heap(mfn)[0] == index
+    free = machine.free_pages_by_node()
+    while free[3]:
+        machine.alloc(node=1, exact_node=True)
+        free = machine.free_pages_by_node()
+    with pytest.raises(MachineError):
+        machine.alloc(node=1, exact_node=True)
+    assert machine._is_heap(machine.alloc(node=1))[0] == 0
+
+
+def test_high_memory_goes_first_and_dma_memory_only_when_nothing_else_is_left(machine):
+    width = machine.setup.dma_zone + 12
+    assert width
+    seen = []
+    while True:
+        try:
+            seen.append(machine.alloc(node=0) >> (width - 12) == 0)
+        except MachineError:
+            break
+    assert seen == sorted(seen)
+    assert any(seen)
+
+
+def test_limit_of_a_domain_is_exact(machine):
+    domain = machine.create_domain(1, max_pages=4)
+    domain.populate(0, order=1)
+    domain.populate(2)
+    with pytest.raises(MachineError, match="Argument list too long"):
+        domain.populate(4, order=1)
+    domain.populate(3)
+    with pytest.raises(MachineError, match="Argument list too long"):
+        domain.populate(4)
+    domain.set_max_pages(5)
+    domain.populate(4)
+    assert domain.tot_pages == 5
+
+
+def test_gfn_limits(machine):
+    domain = machine.create_domain(1)
+    domain.populate((1 << 30) - 1)
+    for gfn, order in (((1 << 30), 0), ((1 << 64) - 1, 0), (1, 1), ((1 << 30) - 1, 1)):
+        with pytest.raises(MachineError, match="Invalid argument"):
+            domain.populate(gfn, order)
+    assert domain.mfn(1 << 40) is None
+
+
+def test_m2p_entries_valid_shared_invalid(machine):
+    domain = machine.create_domain(1)
+    mfn = domain.populate(9)
+    assert machine.get_gpfn_from_mfn(mfn) == 9
+    with pytest.raises(MachineError, match="busy"):
+        machine.set_m2p(mfn, INVALID_M2P_ENTRY)
+    domain.displace(mfn, 9)
+    assert machine.get_gpfn_from_mfn(mfn) is None
+    machine.set_m2p(mfn, SHARED_M2P_ENTRY)
+    assert machine.get_gpfn_from_mfn(mfn) == SHARED_M2P_ENTRY
+    with pytest.raises(MachineError, match="Invalid argument"):
+        machine.set_m2p(mfn, 12)
+    machine.audit().check()
+    domain.place(mfn, 77)
+    assert (machine.get_gpfn_from_mfn(mfn), domain.mfn(77)) == (77, mfn)
+    domain.remove(77)
+    assert machine.m2p_entry(mfn) == INVALID_M2P_ENTRY
+
+
+def test_machphys_list_repeats_the_frame_before_a_hole():
+    import xenmm
+    from xenmm.machine import Machine
+
+    gib = 1 << 30
+    memory_map = xenmm.MemoryMap.from_ranges([(1 << 20, 2 * gib), (6 * gib, 8 * gib)])
+    machine = Machine(xenmm.boot(memory_map, "xen-none", page_sizes="2m"))
+    frames = machine.machphys_mfn_list()
+    assert len(frames) == 8
+    backed = machine.m2p_backing
+    assert sorted(backed) == [0, 1, 6, 7]
+    assert frames == [backed[0], backed[1], *[backed[1]] * 4, backed[6], backed[7]]
+    assert machine.machphys_mfn_list(3) == frames[:3]
+    # The frames are RAM that boot keeps.
+    assert all(machine._is_heap(m)[1] for m in set(frames))
+
+
+def test_steal_assign_free_move_one_page(machine):
+    a, b = machine.create_domain(1), machine.create_domain(2)
+    mfn = a.populate(0)
+    assert machine.get_page(mfn, 1)
+    with pytest.raises(MachineError, match="steal"):
+        a.steal(mfn)
+    machine.put_page(mfn)
+    a.steal(mfn)
+    assert (a.tot_pages, machine.page(mfn).owner, machine.page(mfn).gfn) == (0, None, None)
+    machine.audit().check()
+    b.assign(mfn)
+    b.place(mfn, 4)
+    with pytest.raises(MachineError, match="assign"):
+        a.assign(mfn)
+    with pytest.raises(MachineError, match="busy"):
+        machine.free(mfn)
+    b.displace(mfn, 4)
+    machine.free(mfn)
+    assert machine.page(mfn).is_free
+    machine.audit().check()
+
+
+def test_exchange_makes_a_contiguous_extent(machine):
+    domain = machine.create_domain(1)
+    for gfn in range(8):
+        domain.populate(gfn)
+    domain.exchange(list(range(8)), [0], out_order=3)
+    first = domain.mfn(0)
+    assert first % 8 == 0
+    assert [domain.mfn(g) for g in range(8)] == list(range(first, first + 8))
+    assert domain.tot_pages == 8
+    machine.audit().check()
+    with pytest.raises(MachineError, match="page counts differ"):
+        domain.exchange([0, 1], [0], out_order=3)
+
+
+def test_dying_domains_pages_are_dirty_until_scrubbed(machine):
+    domain = machine.create_domain(1)
+    for gfn in range(10):
+        domain.populate(gfn)
+    assert machine.dirty_pages == 0
+    domain.destroy()
+    dirty = machine.dirty_pages
+    assert dirty >= 10
+    machine.reset_counters()
+    assert machine.scrub(4) == 4 * machine.nr_nodes or machine.dirty_pages == 0
+    machine.scrub()
+    assert machine.dirty_pages == 0
+    counted = machine.counters()
+    assert counted["pages_scrubbed"] == counted["map_domain_page"] == dirty
+    machine.audit().check()
+
+
+def test_domain_limits_and_unknown_domains(machine):
+    machine.create_domain(1)
+    with pytest.raises(MachineError, match="File exists"):
+        machine.create_domain(1)
+    for domid in (-1, 0x7FF0, 0x7FF1, 0x10000):
+        with pytest.raises(MachineError, match="domid"):
+            machine.create_domain(domid)
+    with pytest.raises(MachineError, match="no domain 5"):
+        machine.domain(5)
+    machine.create_domain(0x7FEF).destroy()
+    gone = machine.domain(1)
+    gone.destroy()
+    assert gone.destroy() and not gone.exists
+    with pytest.raises(MachineError, match="does not exist"):
+        _ = gone.tot_pages
+    status, _, _ = machine._do(10, 1, frame=0)
+    assert status == -errno.ESRCH
+
+
+def test_context_word_is_the_embedders_while_the_page_is_in_use(machine, page):
+    page.set_context(0x12345678)
+    assert page.context == 0x12345678
+    machine.audit().check()
+    machine.domain(1).remove(0)
+    assert page.context == 0
+    with pytest.raises(MachineError, match="context"):
+        page.set_context(1)
+
+
+def test_audit_sees_what_is_wrong(machine, page):
+    broken = {
+        "count_info": (PGC_ALLOCATED | 2, "references"),
+        "type_info": (PAGE_TYPES["writable"] << 61 | 1, "type references"),
+        "owner": (0, "owned but not listed"),
+        "next": (page.pdx, ""),
+    }
+    good = machine._record(page.pdx)
+    names = ("next", "prev", "count_info", "type_info", "owner", "context")
+    for field, (value, words) in broken.items():
+        write_record(machine, page.pdx, **{field: value})
+        report = machine.audit()
+        assert not report.ok and any(words in e for e in report.errors), field
+        with pytest.raises(MachineError, match="audit"):
+            report.check()
+        write_record(machine, page.pdx, **dict(zip(names, good, strict=True)))
+    machine.audit().check()
+    for _, entries in machine.m2p_entries(writable=True):
+        if len(entries) > page.mfn:
+            entries[page.mfn] = 3
+            break
+    assert any("M2P" in e for e in machine.audit().errors)
