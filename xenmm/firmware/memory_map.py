@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from ..constants import U64_END
@@ -224,7 +225,7 @@ class MemoryMap:
             )
         return cls(rows, nodes, name=name, format="ranges")
 
-    @property
+    @cached_property
     def ram(self) -> tuple[tuple[int, int], ...]:
         """RAM as sorted, merged, disjoint half-open byte ranges."""
         return merge((r.start, r.end) for r in self.ranges if r.kind == "ram")
