@@ -156,13 +156,13 @@ def test_type_word_gives_the_kind(word, kind):
 def test_size_column_and_gap_rows_of_the_proposed_form_are_passed_over():
     lines = [
         "BIOS-provided physical RAM map:",
-        "BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff]  639   KB kernel usable RAM",
-        "BIOS-e820: [gap 0x000000000009fc00-0x00000000000fffff]  385   KB ...",
-        "BIOS-e820: [mem 0x0000000000100000-0x000000007ffdbfff]    1.9 GB kernel usable RAM",
-        "BIOS-e820: [mem 0x000000007ffdc000-0x000000007fffffff]  144   KB device reserved",
+        "BIOS-e820: [mem 0x0000000000000000-0x000000000009efff]  636   KB kernel usable RAM",
+        "BIOS-e820: [gap 0x000000000009f000-0x00000000000fffff]  388   KB ...",
+        "BIOS-e820: [mem 0x0000000000100000-0x000000007fefffff]    1.9 GB kernel usable RAM",
+        "BIOS-e820: [mem 0x000000007ff00000-0x000000007fffffff] 1024   KB device reserved",
     ]
     found = read_map(s.text(lines), strict=True)
-    assert found.ram == ((0, 0x9FC00), (0x100000, 0x7FFDC000))
+    assert found.ram == ((0, 0x9F000), (0x100000, 0x7FF00000))
     assert len(found.ranges) == 3
 
 
