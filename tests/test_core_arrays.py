@@ -3,6 +3,7 @@
 The scalar methods are held to the slow model in test_core_scalars.py and test_core_texts.py.
 """
 
+import functools
 import itertools
 import os
 import random
@@ -45,25 +46,31 @@ def one_by_one(method, array):
     return [method(x) for x in array.ravel().tolist()]
 
 
+@functools.cache
 def assorted_values(name, conversion):
-    """Long runs of neighbours, broken by strangers at every distance, then all edges, then noise."""
+    """Neighbours across every limit, long runs broken by strangers, then all edges, then noise."""
     rng = random.Random(f"{name} {conversion}")
-    edges = domain_edges(PARAMS[name], conversion)
+    edges, oracle = domain_edges(PARAMS[name], conversion), Oracle(PARAMS[name])
+    judge = oracle.mfn_valid if conversion == "mfn_valid" else functools.partial(oracle.in_domain, conversion)
+    step = 32 if conversion.startswith("page") else 1
+    limits = [edge for edge in edges if judge(edge) != judge((edge - step) % (1 << 64))]
     values = []
+    for limit in rng.sample(limits, min(30, len(limits))):
+        values += [(limit + step * i) % (1 << 64) for i in range(-70, 70)]
     for _ in range(20):
         start, step = rng.choice(edges), rng.choice([0, 1, 1, 32, 4096, 1 << 16])
         run = [(start + step * i) % (1 << 64) for i in range(rng.randrange(1, 140))]
         if rng.random() < 0.5:
             run[rng.randrange(len(run))] = rng.choice(edges)
         values += run
-    return u64(values + edges + [rng.getrandbits(64) for _ in range(100)])
+    return values + edges + [rng.getrandbits(64) for _ in range(100)]
 
 
 @sets
 @conversions
 def test_unchecked_equals_scalar(name, conversion, kernels):
     method = getattr(HOSTS[name], f"{conversion}_unchecked")
-    values = assorted_values(name, conversion)
+    values = u64(assorted_values(name, conversion))
     expected = one_by_one(method, values)
     assert method(values).tolist() == expected
     assert method(values, out=values) is values
@@ -73,7 +80,7 @@ def test_unchecked_equals_scalar(name, conversion, kernels):
 @sets
 def test_mfn_valid_equals_scalar(name, kernels):
     method = HOSTS[name].mfn_valid
-    values = assorted_values(name, "mfn_valid")
+    values = u64(assorted_values(name, "mfn_valid"))
     verdicts = method(values)
     assert verdicts.dtype == np.bool_
     assert verdicts.tolist() == one_by_one(method, values)
@@ -86,7 +93,7 @@ def test_mfn_valid_equals_scalar(name, kernels):
 def test_checked_converts_a_domain_and_stops_at_the_first_stranger(name, conversion, kernels):
     host, oracle = HOSTS[name], Oracle(PARAMS[name])
     method, bare = getattr(host, conversion), getattr(host, f"{conversion}_unchecked")
-    values = assorted_values(name, conversion).tolist()
+    values = assorted_values(name, conversion)
     good = [x for x in values if oracle.in_domain(conversion, x)]
     bad = [x for x in values if not oracle.in_domain(conversion, x)]
     rng = random.Random(conversion)
