@@ -31,9 +31,9 @@ def test_no_attribute_can_be_set_or_deleted(host):
             setattr(host, name, None)
         with pytest.raises(AttributeError, match="does not change"):
             delattr(host, name)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, AttributeError)):
             object.__setattr__(host, name, None)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, AttributeError)):
             object.__delattr__(host, name)
     assert not hasattr(host, "__dict__")
 
@@ -52,7 +52,7 @@ def test_the_class_of_a_host_cannot_be_swapped():
     host = Host(freeze(PARAMS), None)
     with pytest.raises(AttributeError):
         host.__class__ = Other
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, AttributeError)):
         object.__setattr__(host, "__class__", Other)
     assert type(host) is Host
 

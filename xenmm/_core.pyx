@@ -242,6 +242,11 @@ cdef class FrozenParameters:
     def __dir__(self):
         return [*object.__dir__(self), *self._names]
 
+    @property
+    def __class__(self):
+        # Of its own, so that object.__setattr__ does not reach the one of object, which swaps types.
+        return type(self)
+
     def __setattr__(self, name, value):
         first = self.writer(name) if name in self._names else None
         detail = f" (first written by {first})" if first else ""
@@ -464,6 +469,11 @@ cdef class HostCore:
         Py_INCREF(self.params.page)
         PyCapsule_SetContext(capsule, <void *>self.params.page)
         return capsule
+
+    @property
+    def __class__(self):
+        # Of its own, so that object.__setattr__ does not reach the one of object, which swaps types.
+        return type(self)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"a booted host does not change: cannot set {name}")

@@ -125,9 +125,9 @@ def test_no_attribute_of_the_frozen_can_be_written():
         params.anything = 1
     with pytest.raises(AttributeError):
         del params.max_page
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, AttributeError)):
         object.__setattr__(params, "max_page", 1)
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, AttributeError)):
         object.__setattr__(params, "__class__", BootSlots)
     with pytest.raises(AttributeError):
         params.__class__ = BootSlots
