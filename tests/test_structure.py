@@ -22,8 +22,10 @@ FLOORS = (
     ("_machine", "_embed"),
     ("machine", "timing", "embed", "peers"),
     ("maps",),
-    ("report", "studies"),
-    ("config", "cli", "__init__", "__main__"),
+    ("config",),
+    ("report",),
+    ("studies",),
+    ("cli", "__init__", "__main__"),
 )
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 
