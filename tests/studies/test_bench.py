@@ -16,7 +16,7 @@ from xenmm.maps import DEFAULT_MAP, bundled
 from xenmm.studies import bench_arrays, bench_c, bench_machine, bench_targets
 from xenmm.studies.bench import PARTS, Effort, run
 from xenmm.studies.bench_cli import render
-from xenmm.studies.sampling import interleaved
+from xenmm.studies.sampling import Series, interleaved, noise_of_pair
 
 COMPILER = bench_c.find_compiler()
 TINY = Effort(rounds=2, sample_ns=1e3, sizes=1, unicorn_pages=64)
@@ -134,6 +134,12 @@ def test_samples_are_taken_in_turn_and_the_first_changes():
     found = interleaved({"a": task("a"), "b": task("b")}, rounds=2, sample_ns=0, warm=False)
     assert order[-4:] == ["a", "b", "b", "a"]
     assert all(len(series.samples) == 2 and series.least <= series.median for series in found.values())
+
+
+def test_noise_is_what_equal_tasks_differ_by():
+    series = {"a": Series((3.0, 2.0, 4.0, 5.0)), "a again": Series((2.5,)), "b": Series((1.0, 1.0))}
+    assert series["a"].noise == 1.5 and series["b"].noise == 1 and series["a again"].noise == 1
+    assert noise_of_pair(series, "a") == 1.25
 
 
 def verdict(measured, limit, noise=1.0, **options):

@@ -12,7 +12,7 @@ from .._embed import repeat_memcpy
 from ..errors import XenmmError
 from .bench_c import Yardstick
 from .bench_machine import MEASURED, Subject, buffer, coherent_frames, random_frames
-from .sampling import Task, interleaved
+from .sampling import Task, interleaved, noise_of_pair
 
 if TYPE_CHECKING:
     from .bench import Effort
@@ -46,10 +46,11 @@ def measure(
             bench = _prepare(subject, data, nbytes, yardsticks.get(compression, {}))
             large = nbytes > 64 << 20
             rounds = max(effort.rounds // 4, 5) if large else effort.rounds
-            series = interleaved(bench.tasks, rounds=rounds, sample_ns=effort.sample_ns, warm=not large)
+            # Several passes a sample, so that what the others left in the caches weighs little.
+            sample_ns = effort.sample_ns if large else max(effort.sample_ns, nbytes / 2)
+            series = interleaved(bench.tasks, rounds=rounds, sample_ns=sample_ns, warm=not large)
             copied = series["memcpy"].least
-            pairs = ((name, f"{name} again") for name in ("memcpy", "mfn_to_page"))
-            noise = max(_apart(series[once].least, series[again].least) for once, again in pairs)
+            noise = max(noise_of_pair(series, "memcpy", "mfn_to_page"), series["memcpy"].noise)
             for name, found in series.items():
                 count = bench.elements.get(name, nbytes // 8)
                 per_element = copied / (nbytes // 8)
@@ -61,12 +62,8 @@ def measure(
                     "ns": found.least / count,
                     "ns_median": found.median / count,
                     "of_memcpy": found.least / count / per_element,
-                    "noise": noise,
+                    "noise": max(noise, found.noise),
                 }
-
-
-def _apart(a: float, b: float) -> float:
-    return max(a / b, b / a)
 
 
 def _prepare(subject: Subject, data: str, nbytes: int, yardsticks: dict[str, Yardstick]) -> Bench:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .bench_c import Yardstick
 from .bench_machine import Subject, random_frames
-from .sampling import Task, interleaved
+from .sampling import Task, interleaved, noise_of_pair
 
 if TYPE_CHECKING:
     from .bench import Effort
@@ -31,7 +31,7 @@ def measure(
         tasks = {way: _task(yardstick, way, frames) for way in WAYS}
         tasks["variables again"] = _task(yardstick, "variables", frames)
         series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
-        noise = series["variables again"].least / series["variables"].least
+        noise = noise_of_pair(series, "variables")
         for way, found in series.items():
             yield {
                 "compression": compression,
@@ -41,7 +41,7 @@ def measure(
                 "ns_median": found.median / _FRAMES,
                 "of_variables": found.least / series["variables"].least,
                 "code_bytes": sizes.get(f"grant_{way.removesuffix(' again')}"),
-                "noise": max(noise, 1 / noise),
+                "noise": max(noise, found.noise),
             }
 
 

@@ -11,7 +11,7 @@ from .._embed import chained_mfn_to_page, returned
 from ..errors import XenmmError
 from .bench_c import Yardstick
 from .bench_machine import MEASURED, Subject, valid_runs
-from .sampling import Task, interleaved
+from .sampling import Task, interleaved, noise_of_pair
 
 if TYPE_CHECKING:
     from .bench import Effort
@@ -44,7 +44,7 @@ def measure_inline(
                 if conversion == "mfn_to_page" and kind == "chain":
                     tasks["Cython"] = _cython(subject)
                 series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
-                noise = series["constant again"].least / series["constant"].least
+                noise = noise_of_pair(series, "constant")
                 for way, found in series.items():
                     yield {
                         "compression": compression,
@@ -53,7 +53,7 @@ def measure_inline(
                         "way": way,
                         "ns": found.least / _STEPS,
                         "ns_median": found.median / _STEPS,
-                        "noise": max(noise, 1 / noise),
+                        "noise": max(noise, found.noise),
                     }
 
 
@@ -129,7 +129,7 @@ def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict
             ("floor, 1 digit", returned, mfn & 0xFFFFF),
             ("floor, 2 digits", returned, 1 << 40),
             ("floor, 3 digits", returned, page),
-            ("floor again, 3 digits", returned, page),
+            ("floor, 3 digits again", returned, page),
             ("unchecked, 1 digit", host.mfn_to_page_unchecked, mfn & 0xFFFFF),
             ("unchecked, 2 digits", host.mfn_to_page_unchecked, 1 << 40),
             ("unchecked, 3 digits", host.page_to_mfn_unchecked, page),
@@ -141,9 +141,9 @@ def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict
             tasks[label] = _calls(function, x)
         tasks["array of one"] = _array_of_one(host, mfn)
         series = interleaved(tasks, rounds=effort.rounds, sample_ns=effort.sample_ns)
-        noise = series["floor again, 3 digits"].least / series["floor, 3 digits"].least
+        noise = noise_of_pair(series, "floor, 3 digits")
         for label, found in series.items():
-            digits = label.partition(", ")[2]
+            digits = label.partition(", ")[2].removesuffix(" again")
             floor = series.get(f"floor, {digits}")
             yield {
                 "compression": compression,
@@ -151,7 +151,7 @@ def measure_calls(subjects: dict[str, Subject], effort: Effort) -> Iterator[dict
                 "ns": found.least,
                 "ns_median": found.median,
                 "of_floor": found.least / floor.least if floor else None,
-                "noise": max(noise, 1 / noise),
+                "noise": max(noise, found.noise),
             }
 
 

@@ -94,19 +94,27 @@ def _of_arrays(rows: Iterable[_Row]) -> Iterator[Verdict]:
 
 def _beside_peers(where: str, nbytes: int, data: str, tasks: dict[str, _Row]) -> Iterator[Verdict]:
     ours = tasks["mfn_to_page"]
-    noise = ours["noise"]
+
+    def noise(*names: str) -> float:
+        return float(max(row["noise"] for row in (ours, *(tasks[name] for name in names))))
+
     if data == "coherent":
         ratio = tasks["mfn_to_page checked"]["ns"] / ours["ns"]
-        yield Verdict(f"checked of unchecked mfn_to_page ({where})", ratio, _CHECKED_OF_UNCHECKED, noise)
+        name = f"checked of unchecked mfn_to_page ({where})"
+        yield Verdict(name, ratio, _CHECKED_OF_UNCHECKED, noise("mfn_to_page checked"))
     if "mfn_to_page in place" in tasks and where.startswith("mask"):
         ratio = tasks["mfn_to_page in place"]["of_memcpy"]
-        yield Verdict(f"mfn_to_page in place of memcpy ({where})", ratio, _IN_PLACE, noise)
+        name = f"mfn_to_page in place of memcpy ({where})"
+        yield Verdict(name, ratio, _IN_PLACE, noise("mfn_to_page in place"))
     if "numba" in tasks:
         called = tasks.get("from Python", ours)
-        yield Verdict(f"mfn_to_page of numba ({where})", called["ns"] / tasks["numba"]["ns"], 1.0, noise)
+        ratio = called["ns"] / tasks["numba"]["ns"]
+        yield Verdict(f"mfn_to_page of numba ({where})", ratio, 1.0, noise("numba"))
     if "NumPy" in tasks and nbytes >= 256 << 10 and not where.startswith("none"):
         ratio = tasks["NumPy"]["ns"] / ours["ns"]
-        yield Verdict(f"NumPy of mfn_to_page ({where})", ratio, _NUMPY_OF_XENMM, noise, at_least=True)
+        yield Verdict(
+            f"NumPy of mfn_to_page ({where})", ratio, _NUMPY_OF_XENMM, noise("NumPy"), at_least=True
+        )
 
 
 def _of_calls(rows: Iterable[_Row]) -> Iterator[Verdict]:
@@ -140,4 +148,5 @@ def _of_inline(rows: Iterable[_Row]) -> Iterator[Verdict]:
             if way in ways:
                 ratio = ways[way]["ns"] / ways[by_hand]["ns"]
                 name = f"inline {way} of plain C ({', '.join(where)})"
-                yield Verdict(name, ratio, _INLINE_OF_PLAIN, ways[way]["noise"])
+                noise = max(ways[way]["noise"], ways[by_hand]["noise"])
+                yield Verdict(name, ratio, _INLINE_OF_PLAIN, noise)

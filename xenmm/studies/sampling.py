@@ -35,6 +35,21 @@ class Series:
         """The sample in the middle."""
         return statistics.median(self.samples)
 
+    @property
+    def noise(self) -> float:
+        """How far apart, as a factor, the least of every second sample and the least of the others are."""
+        return apart(min(self.samples[::2]), min(self.samples[1::2] or self.samples))
+
+
+def apart(a: float, b: float) -> float:
+    """The larger of two times over the smaller."""
+    return max(a / b, b / a)
+
+
+def noise_of_pair(series: Mapping[str, Series], *names: str) -> float:
+    """The largest factor between tasks that were measured twice: each name, and the name with ``again``."""
+    return max(apart(series[name].least, series[f"{name} again"].least) for name in names)
+
 
 def interleaved(
     tasks: Mapping[str, Task], *, rounds: int, sample_ns: float, warm: bool = True
