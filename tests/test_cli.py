@@ -86,17 +86,8 @@ class TestBadInput:
         line = b"[    0.000000] usb 1-1: new high-speed USB device number 4 using xhci_hcd [mem 0x] usable?\n"
         refused("report", log(tmp_path, line * (10_000_000 // len(line))), says="machine.log")
 
-    def test_gzip_of_noise_and_gzip_cut_short(self, tmp_path):
-        refused(
-            "report", log(tmp_path, gzip.compress(random.Random(1).randbytes(10_000))), says="machine.log"
-        )
-        refused("report", log(tmp_path, gzip.compress(E820.encode() * 10)[:-12]), says="gzip")
-
-    def test_gzip_of_a_log_is_never_a_wrong_table(self, tmp_path):
-        plain = xenmm_run("report", log(tmp_path, E820), "--json", "-")
-        packed = xenmm_run("report", log(tmp_path, gzip.compress(E820.encode())), "--json", "-")
-        assert packed.returncode == 0
-        assert json.loads(packed.stdout)["steps"] == json.loads(plain.stdout)["steps"]
+    def test_gzip_of_a_log(self, tmp_path):
+        refused("report", log(tmp_path, gzip.compress(E820.encode())), says=("gzip", "zcat FILE"))
 
     def test_directory(self, tmp_path):
         refused("report", tmp_path, says=("directory", str(tmp_path)))

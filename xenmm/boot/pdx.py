@@ -333,7 +333,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
     size = size_mask + 1
     if size * (len(regions) - 1) >= regions[-1].base_pfn:
         reason = (
-            f"no gain: {len(regions)} regions of {size:#x} frames reach as far as the last one's base,"
+            f"no gain: {_regions(len(regions))} of {size:#x} frames reach as far as the last one's base,"
             f" frame {regions[-1].base_pfn:#x}"
         )
         if order:
@@ -342,7 +342,7 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
     return Compression(
         "offset",
         "offset",
-        f"{len(regions)} regions of {size:#x} frames, told apart by frame-number bits from {shift} up",
+        f"{_regions(len(regions))} of {size:#x} frames, told apart by frame-number bits from {shift} up",
         base,
         pfn_index_shift=shift,
         pdx_index_shift=size_mask.bit_length(),
@@ -350,6 +350,10 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
         regions=regions,
         order_needed=order,
     )
+
+
+def _regions(count: int) -> str:
+    return f"{count} region" + ("s" if count != 1 else "")
 
 
 def _merge_overlapping(ranges: Sequence[Run]) -> list[Run]:

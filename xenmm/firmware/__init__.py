@@ -29,8 +29,8 @@ def read_map(
     Parameters
     ----------
     source : str, os.PathLike or bytes
-        A path (a string without a line end), a text (a string with one), or the bytes of a file. Input packed
-        by gzip, xz or bzip2 is unpacked.
+        A path (a string without a line end), a text (a string with one), or the bytes of a file. Packed input
+        is refused; the error says how to unpack it.
     boot : int, optional
         Which boot of a log to read, from 1; by default the first whose map is whole.
     map : str

@@ -1,4 +1,4 @@
-"""From what a caller hands over - a path, a text, bytes - to lines, whatever it is packed in.
+"""From what a caller hands over - a path, a text, bytes - to lines.
 
 Small inputs are kept whole. Of large ones only the lines that could matter stay in memory, so
 that a hundred megabytes of a serial console cost time, not space.
@@ -6,13 +6,9 @@ that a hundred megabytes of a serial console cost time, not space.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import os
 import re
-import zlib
 from itertools import pairwise
 from typing import IO, Final
 
@@ -24,7 +20,7 @@ Lines = list[tuple[int, str]]
 
 #: A text up to this many bytes is kept whole.
 WHOLE_BYTES: Final = 8 << 20
-#: The most that is read of any input, unpacked; an endless device or a bomb stops here.
+#: The most that is read of any input; an endless device stops here.
 MOST_BYTES: Final = 1 << 30
 #: The most lines that a large input may leave in memory.
 MOST_LINES: Final = 400_000
@@ -33,20 +29,18 @@ _HEAD: Final = 1 << 16
 #: Lines kept behind a line that could matter, since rows are wrapped.
 _BEHIND: Final = 3
 
-_PACKED: Final = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"BZh", "bzip2"),
-)
-_NOT_UNPACKED: Final = (
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed; unpack it with 'zstd -d' and read the result"),
-    (b"\x04\x22\x4d\x18", "lz4-compressed; unpack it with 'lz4 -d' and read the result"),
+# What is packed is refused, never guessed at: the message says how to hand over what is inside.
+_REFUSED: Final = (
+    (b"\x1f\x8b", "compressed with gzip; unpack it first: zcat FILE | xenmm report -"),
+    (b"\xfd7zXZ\x00", "compressed with xz; unpack it first: xzcat FILE | xenmm report -"),
+    (b"BZh", "compressed with bzip2; unpack it first: bzcat FILE | xenmm report -"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it first: zstdcat FILE | xenmm report -"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4; unpack it first: lz4cat FILE | xenmm report -"),
     (b"PK\x03\x04", "a zip archive; unpack it and read the log inside"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it and read the log inside"),
     (b"\x7fELF", "an ELF file, not a log"),
     (b"%PDF", "a PDF, not a log; save its text"),
 )
-_DAMAGED: Final = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 
 def open_source(source: object, name: str | None) -> tuple[IO[bytes], str]:
@@ -77,7 +71,7 @@ def open_source(source: object, name: str | None) -> tuple[IO[bytes], str]:
 
 
 class Input:
-    """An opened input, unpacked if need be: its head, all its bytes, or its lines.
+    """An opened input: its head, all its bytes, or its lines.
 
     Raises
     ------
@@ -89,38 +83,19 @@ class Input:
         self.file = file
         self._stream: IO[bytes] = stream
         self.head = self._read(_HEAD)
-        for magic, what in _NOT_UNPACKED:
+        for magic, what in _REFUSED:
             if self.head.startswith(magic):
                 raise MemoryMapError(f"is {what}", file=file)
-        for magic, packing in _PACKED:
-            if self.head.startswith(magic):
-                self._unpack(packing)
         if self.head.startswith((b"\xff\xfe", b"\xfe\xff")):
             text = self.all_bytes(MOST_BYTES >> 4).decode("utf-16", "replace")
             self._stream = io.BytesIO(text.encode("utf-8", "replace"))
             self.head = self._read(_HEAD)
 
-    def _unpack(self, packing: str) -> None:
-        packed = io.BufferedReader(_Rest(self.head, self._stream))
-        if packing == "gzip":
-            self._stream = gzip.GzipFile(fileobj=packed)  # type: ignore[assignment]
-        elif packing == "xz":
-            self._stream = lzma.open(packed)  # noqa: SIM115
-        else:
-            self._stream = bz2.open(packed)  # noqa: SIM115
-        self._packing = packing
-        self.head = self._read(_HEAD)
-
-    _packing = ""
-
     def _read(self, size: int) -> bytes:
         try:
             return self._stream.read(size)
-        except _DAMAGED as error:
-            raise MemoryMapError(f"damaged {self._packing} data: {error}", file=self.file) from None
         except OSError as error:
-            what = f"damaged {self._packing} data" if self._packing else "cannot be read"
-            raise MemoryMapError(f"{what}: {error.strerror or error}", file=self.file) from None
+            raise MemoryMapError(f"cannot be read: {error.strerror or error}", file=self.file) from None
 
     def all_bytes(self, most: int) -> bytes:
         """The whole input, refused above ``most`` bytes."""
@@ -161,22 +136,6 @@ class Input:
         if carry:
             kept += _split(carry, number, whole)
         return kept
-
-
-class _Rest(io.RawIOBase):
-    """The bytes already read, then the rest of the stream."""
-
-    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
-        self._head, self._stream = head, stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
-        self._head = self._head[len(data) :]
-        buffer[: len(data)] = data
-        return len(data)
 
 
 #: A stretch of a large input without any of these has no row, no heading and no stated fact in it.
