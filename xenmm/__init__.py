@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .firmware import read_map
     from .firmware.memory_map import MemoryMap
     from .machine.machine import Machine
+    from .studies.steps import steps
 
 __all__ = [
     "ConfigError",
@@ -44,6 +45,7 @@ __all__ = [
     "get_include",
     "read_map",
     "show_config",
+    "steps",
 ]
 
 # Where each public name lives. ``boot`` is the subpackage itself, which is callable.
@@ -61,6 +63,7 @@ _HOMES = {
     "get_include": ".config",
     "read_map": ".firmware",
     "show_config": ".config",
+    "steps": ".studies.steps",
 }
 
 

@@ -1,16 +1,21 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from ._core import HostCore
 
+@disjoint_base
 class TableView:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
+@disjoint_base
 class _Table:
     @property
     def reserved(self) -> int: ...
     @property
     def committed(self) -> int: ...
 
+@disjoint_base
 class MachineCore:
     def __new__(cls, host: HostCore, setup: Any) -> Any: ...
     @property

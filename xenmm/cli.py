@@ -38,6 +38,8 @@ computes with them as Xen does.
   xenmm convert FILE mfn:0x100000    the other forms of a frame: pdx, page,
                                      maddr, virt
   xenmm export FILE --format FORMAT  the same memory map in another format
+  xenmm steps FILE                   the 2009 series step by step on a live
+                                     machine: memory, work, what changed
   xenmm bench --quick                conversions timed beside their peers
   xenmm doctor                       what is installed, built, and missing
 
@@ -235,9 +237,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_profile(sub)
     _add_boot_options(sub)
 
-    from .studies.bench_cli import add_parser
+    from .studies import bench_cli, steps_cli
 
-    add_parser(commands)
+    steps_cli.add_parser(commands)
+    bench_cli.add_parser(commands)
 
     add(
         "doctor",
