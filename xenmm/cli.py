@@ -41,6 +41,8 @@ computes with them as Xen does.
   xenmm steps FILE                   the 2009 series step by step on a live
                                      machine: memory, work, what changed
   xenmm bench --quick                conversions timed beside their peers
+  xenmm replay FILE TRACE            the trace's time on that machine: caches,
+                                     TLBs, page walks
   xenmm doctor                       what is installed, built, and missing
 
 FILE is what a machine says about its memory: a boot log of Linux, Xen or
@@ -237,10 +239,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_profile(sub)
     _add_boot_options(sub)
 
-    from .studies import bench_cli, steps_cli
+    from .studies import bench_cli, replay_cli, steps_cli
 
     steps_cli.add_parser(commands)
     bench_cli.add_parser(commands)
+
+    sub = add(
+        "replay",
+        _replay,
+        "run a trace or a workload through caches, TLBs and page walks, on a booted machine's own pages",
+        "replay server.dmesg accesses.trace.xz --uarch zen3 --json -",
+        "replay dell-r930 --workload grant-storm --profile pre,sparse-m2p,xen-offset --compare",
+        "replay none lackey.txt --straddle once --uarch nehalem",
+        notes="FILE none stands for no machine: addresses are then taken as they are.",
+    )
+    _add_input(sub)
+    _add_profile(sub)
+    _add_boot_options(sub)
+    replay_cli.add_arguments(sub)
 
     add(
         "doctor",
@@ -373,6 +389,16 @@ def _export(args: argparse.Namespace) -> int:
     if lost:
         _complain(f"note: {args.format} has no place for {', '.join(lost)}")
     return EXIT_DONE
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from .studies import replay_cli
+
+    def boot(profile: str) -> Host:
+        args.profile = profile
+        return _booted(args)[0]
+
+    return replay_cli.run(args, boot, _emit)
 
 
 def _doctor(args: argparse.Namespace) -> int:

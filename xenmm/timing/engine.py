@@ -112,7 +112,10 @@ class Engine(EngineCore):
 class Run:
     """A run that is fed piece by piece, for traces that do not fit in memory.
 
-    Parameters are those of :meth:`Engine.run`.
+    Parameters are those of :meth:`Engine.run`, and:
+
+    most_intervals : int, optional
+        When there are so many intervals, each two become one and `interval` doubles: memory stays bounded.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Run:
         warmup: int = 0,
         roi: tuple[int, int | None] | None = None,
         interval: int | None = None,
+        most_intervals: int | None = None,
     ) -> None:
         if straddle not in ("both", "once"):
             raise ConfigError(f"straddle: {straddle!r} is not 'both' or 'once'")
@@ -138,6 +142,7 @@ class Run:
         self.engine = engine
         self.straddle = straddle
         self.first, self.stop, self.interval = first, stop, interval
+        self.most_intervals = most_intervals
         self.position = 0
         self._counts: Counts = subtract(engine.counts(), engine.counts())
         self._intervals: list[Counts] = []
@@ -211,6 +216,15 @@ class Run:
         if into + done == self.interval:
             self._intervals.append(counts)
             self._partial = None
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        done = self._intervals
+        if self.most_intervals is None or self.interval is None or len(done) < 2 * self.most_intervals:
+            return
+        pairs = zip(done[::2], done[1::2], strict=True)
+        self._intervals = [{**add(a, b), "start": a["start"]} for a, b in pairs]
+        self.interval *= 2
 
 
 def _natural(name: str, value: object, low: int) -> None:

@@ -1,0 +1,207 @@
+"""``xenmm replay``: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..boot.host import Host
+    from ..timing.replay import Input
+    from ..timing.result import Result
+
+#: Repeated from xenmm.timing so that the parser need not import it; a test compares.
+INTERPRETATIONS: Final = ("maddr", "mfn", "linear", "virt", "raw")
+FORMATS: Final = ("lackey", "din", "ldst", "perf", "champsim", "raw", "npy")
+WORKLOADS: Final = (
+    "sequential",
+    "random",
+    "zipf",
+    "page-scrub",
+    "p2m-update",
+    "grant-storm",
+    "page-table-walk",
+    "mixed",
+)
+#: The file name that stands for no machine.
+NO_MACHINE: Final = "none"
+
+Boot = Callable[[str], "Host"]
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Add what is replay's own; FILE, --profile and the options of boot are the command line's."""
+    add = sub.add_argument
+    add("trace", nargs="?", metavar="TRACE", help="a trace; gz, xz and bz2 too; - is standard input")
+    add("--format", choices=FORMATS, help="the trace's format (default: found from name and content)")
+    add(
+        "--as", dest="interpretation", choices=INTERPRETATIONS, help="what its addresses are (default: maddr)"
+    )
+    add("--strict-trace", action="store_true", help="stop at the first bad line or unmapped address")
+    add("--workload", metavar="W[:K=V,...]", help=f"instead of a trace: {', '.join(WORKLOADS)}")
+    add("--accesses", type=int, default=1_000_000, metavar="N", help="of the workload (default: 1000000)")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of workload and random replacement (default: 1)",
+    )
+    add("--uarch", default="zen3", metavar="U", help="a preset or a .toml file (default: zen3)")
+    add("--compare", action="store_true", help="run each of the profiles and uarchs, given with commas")
+    add("--straddle", choices=("both", "once"), default="both", help="how an access over two lines counts")
+    add("--warmup", type=int, default=0, metavar="N", help="accesses that are simulated and not counted")
+    add("--roi", metavar="A:B", help="count accesses A to B - 1 only")
+    add("--interval", type=int, metavar="N", help="keep the counts of each N accesses, too")
+    add("--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text")
+    add("--csv", metavar="DEST", help="write name, value, description as CSV")
+    add("--stats", metavar="DEST", help="write 'name value # description' lines")
+    add("--timeline", metavar="DEST", help="write a Chrome trace for Perfetto; one cycle is one nanosecond")
+
+
+def run(args: argparse.Namespace, boot: Boot, emit: Callable[[str], None]) -> int:
+    """Replay what the arguments say: `boot` boots a profile, `emit` writes to standard output."""
+    profiles, uarchs = _list("profile", args.profile), _list("uarch", args.uarch)
+    if not args.compare and len(profiles) * len(uarchs) != 1:
+        raise ConfigError("--profile, --uarch: several are for --compare")
+    if args.compare and args.trace == "-":
+        raise ConfigError("--compare: standard input can be read once only; give the trace as a file")
+    source = _source(args)
+    results: dict[str, Result] = {}
+    for profile in profiles:
+        host = None if args.file == NO_MACHINE else boot(profile)
+        for uarch in uarchs:
+            results[f"{profile}/{uarch}"] = _replay(args, host, source, uarch)
+    _show(args, results, emit)
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Input:
+    from ..timing.replay import Input
+
+    if (args.trace is None) == (args.workload is None):
+        raise ConfigError("replay: give either a TRACE or --workload")
+    interpretation = args.interpretation or ("raw" if args.file == NO_MACHINE else "maddr")
+    name, values = _workload(args.workload) if args.workload is not None else (None, {})
+    return Input(
+        args.trace, args.format, interpretation, name, values, args.accesses, args.seed, args.strict_trace
+    )
+
+
+def _replay(args: argparse.Namespace, host: Host | None, source: Input, uarch: str) -> Result:
+    from ..timing.replay import replay
+
+    result = replay(
+        host,
+        source,
+        uarch,
+        straddle=args.straddle,
+        warmup=args.warmup,
+        roi=_roi(args.roi),
+        interval=args.interval,
+        timeline=args.timeline is not None,
+        seed=args.seed,
+        progress=_progress(),
+    )
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    for problem in result.input.get("trace", {}).get("problems", ()):
+        print(f"xenmm: warning: {problem}", file=sys.stderr)
+    return result
+
+
+def _show(args: argparse.Namespace, results: dict[str, Result], emit: Callable[[str], None]) -> None:
+    import json
+
+    from ..timing.replay import compare, timeline_json
+    from .replay_text import comparison, summary
+
+    first = next(iter(results.values()))
+    if len(results) == 1:
+        texts = {"json": first.to_json, "csv": first.to_csv, "stats": first.to_text}
+    else:
+        if args.csv or args.stats or args.timeline:
+            raise ConfigError("--compare: it writes text or --json")
+        rows = compare(results)
+        facts: dict[str, Any] = {"schema": "xenmm.replay-compare/1", "differences": rows}
+        facts["runs"] = {name: r.to_dict() for name, r in results.items()}
+        texts = {"json": lambda: json.dumps(facts, indent=2) + "\n"}
+    quiet = False
+    for option, text in texts.items():
+        quiet |= _write(getattr(args, option), text, emit)
+    quiet |= _write(args.timeline, lambda: timeline_json(first), emit)
+    if not quiet:
+        emit(summary(first) if len(results) == 1 else comparison(rows, list(results)))
+
+
+def _write(destination: str | None, text: Callable[[], str], emit: Callable[[str], None]) -> bool:
+    # Whether standard output was taken.
+    if destination is None:
+        return False
+    if destination == "-":
+        emit(text())
+        return True
+    try:
+        with open(destination, "w", encoding="utf-8") as f:
+            f.write(text())
+    except OSError as e:
+        raise ConfigError(f"{destination}: {e.strerror or e}") from None
+    return False
+
+
+def _list(name: str, value: str) -> list[str]:
+    names = [v for v in value.split(",") if v]
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"--{name}: {value!r} is not a list of different names")
+    return names
+
+
+def _workload(text: str) -> tuple[str, dict[str, Any]]:
+    name, _, rest = text.partition(":")
+    values: dict[str, Any] = {}
+    for item in rest.split(",") if rest else ():
+        key, equals, value = item.partition("=")
+        try:
+            values[key] = float(value) if "." in value else int(value, 0)
+        except ValueError:
+            raise ConfigError(f"--workload: {item!r} is not KEY=NUMBER") from None
+        if not equals:
+            raise ConfigError(f"--workload: {item!r} is not KEY=NUMBER")
+    return name, values
+
+
+def _roi(text: str | None) -> tuple[int, int | None] | None:
+    if text is None:
+        return None
+    first, colon, stop = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return int(first or "0", 0), int(stop, 0) if stop else None
+    except ValueError:
+        raise ConfigError(f"--roi: {text!r} is not FIRST:STOP") from None
+
+
+def _progress() -> Callable[[int], None] | None:
+    # On a terminal only, past the first second only, and five times a second at most.
+    if not sys.stderr.isatty():
+        return None
+    begun = shown = time.monotonic()
+
+    def progress(accesses: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - begun > 1 and now - shown > 0.2:
+            shown = now
+            sys.stderr.write(
+                f"\r{accesses:,} accesses, {accesses / (now - begun) / 1e6:.1f} million a second\x1b[K"
+            )
+            sys.stderr.flush()
+
+    return progress
