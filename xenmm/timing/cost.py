@@ -1,0 +1,223 @@
+"""What primitives cost on a core when everything they read is in the first cache.
+
+From the program of a primitive (:mod:`xenmm.timing.primitives`):
+
+- **latency**: the longest chain from input to result, for calls that wait for each other. Parameters are at
+  addresses that are known before, so their loads are off the chain; branches are predicted, so they are too.
+- **throughput**: cycles a call when calls are independent: the busiest of the ALUs, shifters, load and store
+  ports, the rename width and the atomic unit decides.
+- **code bytes**: of x86-64 code, in line, without call and return.
+
+What accesses cost that miss the first cache is the engine's to say. The costs of single operations are in
+``operations.toml``, with their sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from ..errors import ConfigError
+from ._fields import check_known, check_one_of
+from .primitives import ALU, SHIFTS, Access, Program, Step, program
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What single operations cost on one microarchitecture, in cycles or operations a cycle.
+
+    Parameters
+    ----------
+    name : str
+        Of the microarchitecture.
+    width : int
+        Operations renamed a cycle.
+    alus, shifts, loads, stores : int
+        Additions and the like, shifts, loads and stores that can begin in a cycle.
+    load, indexed_load : int
+        Cycles from address to value in the first cache, from a register or from base and index.
+    shift_ops : int
+        Operations of a shift by a register.
+    atomic, atomic_interval : int
+        Cycles of a compare-and-exchange of a line in the first cache, and between two.
+    sources : mapping of str to str
+        Field to where it was found, or "assumed".
+    """
+
+    name: str
+    width: int
+    alus: int
+    shifts: int
+    loads: int
+    stores: int
+    load: int
+    indexed_load: int
+    shift_ops: int
+    atomic: int
+    atomic_interval: int
+    sources: Mapping[str, str]
+
+
+@cache
+def operations() -> Mapping[str, Operations]:
+    """Return the operations' costs by microarchitecture."""
+    import tomllib
+    from importlib import resources
+
+    text = (resources.files(__package__) / "operations.toml").read_text(encoding="utf-8")
+    return {name: _operations(name, table) for name, table in tomllib.loads(text).items()}
+
+
+def _operations(name: str, table: dict[str, Any]) -> Operations:
+    fields = [f for f in Operations.__dataclass_fields__ if f not in ("name", "sources")]
+    check_known(name, table, [*fields, "source"])
+    for f in fields:
+        if not isinstance(table.get(f), int) or table[f] < 1:
+            raise ConfigError(f"{name}.{f}: {table.get(f)!r} is not an integer from 1 on")
+        if f not in table["source"]:
+            raise ConfigError(f"{name}.source.{f}: missing")
+    return Operations(name, **{f: table[f] for f in fields}, sources=table["source"])
+
+
+def operations_of(uarch: str) -> Operations:
+    """Return the operations' costs of a microarchitecture.
+
+    Raises
+    ------
+    ConfigError
+        There are none of that name.
+    """
+    check_one_of("microarchitecture", uarch, tuple(operations()))
+    return operations()[uarch]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a primitive costs when everything that it reads is in the first cache."""
+
+    latency: int | None
+    throughput: float
+    bound_by: str
+    code_bytes: int
+    accesses: tuple[Access, ...]
+    alu_ops: int
+    ops: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {
+            "latency": self.latency,
+            "throughput": round(self.throughput, 4),
+            "bound_by": self.bound_by,
+            "code_bytes": self.code_bytes,
+            "accesses": [a.what if a.what in ("m2p", "bitmap") else a.name for a in self.accesses],
+            "alu_ops": self.alu_ops,
+            "ops": self.ops,
+        }
+
+
+def cost(
+    primitive: str,
+    mode: str,
+    way: str = "variables",
+    uarch: str | Operations = "zen3",
+    *,
+    values: Mapping[str, Any] | None = None,
+    around: float = 0.0,
+) -> Cost:
+    """Return what a primitive costs.
+
+    Parameters
+    ----------
+    primitive, mode, way : str
+        See :func:`program`.
+    uarch : str or Operations
+        Where.
+    values : mapping of str to int, optional
+        The boot parameters' values: how many bytes a constant takes in the code. Assumed where not given.
+    around : float
+        ALU operations of a loop around it, for each call.
+    """
+    core = uarch if isinstance(uarch, Operations) else operations_of(uarch)
+    p = program(primitive, mode, way)
+    shifts = [s for s in p.steps if s.kind in SHIFTS]
+    # A shift by what the code does not know shifts by a register.
+    by_register = [s for s in shifts if s.immediate is None and not (s.parameter and way == "constants")]
+    more = (core.shift_ops - 1) * len(by_register)
+    alu = sum(s.kind in (*ALU, *SHIFTS, "br") for s in p.steps) + more
+    reads = sum(not a.writes for a in p.accesses) + sum(s.kind == "atomic" for s in p.steps)
+    writes = sum(a.writes for a in p.accesses)
+    atomics = sum(s.kind == "atomic" for s in p.steps)
+    # Memory operands are part of the operation that uses them, except of shifts, and the addresses of tables.
+    moves = sum(bool(s.parameter) and s.kind in (*SHIFTS, "index", "store") for s in p.steps)
+    ops = len(p.steps) + more + p.copies() + (moves if way == "variables" else 0)
+    parts = {
+        "alus": (alu + around) / core.alus,
+        "shifts": (len(shifts) + more) / core.shifts,
+        "loads": reads / core.loads,
+        "stores": writes / core.stores,
+        "width": (ops + around) / core.width,
+        "atomics": float(atomics * core.atomic_interval),
+    }
+    busiest = max(parts, key=lambda k: parts[k])
+    return Cost(_latency(p, core), parts[busiest], busiest, code_bytes(p, values or {}), p.accesses, alu, ops)
+
+
+def _latency(p: Program, core: Operations) -> int | None:
+    cycles = {"load": core.load, "index": core.indexed_load, "atomic": core.atomic}
+    ready = {"x": 0}
+    for s in p.steps:
+        if s.result is not None:
+            # What comes from elsewhere (a gfn, a domain) is there before.
+            ready[s.result] = max((ready.get(r, 0) for r in s.sources), default=0) + cycles.get(s.kind, 1)
+    if not p.steps or any(s.result == "x" for s in p.steps):
+        return ready["x"]
+    # A reference is taken, or dropped, when the exchange is done; a store is nobody's input.
+    return ready.get("done")
+
+
+# Bytes of x86-64 code. A constant that does not fit in 32 bits is moved to a register first.
+_REGISTERS: Final = 3
+_BYTE: Final = 4
+_WORD: Final = 7
+_MOVABS: Final = 10
+_MEMORY: Final = 7
+_JUMP: Final = 2
+_LOAD_CL: Final = 6
+_ATOMIC: Final = 6
+_INDEXED: Final = 8
+_SHORT: Final = ("pfn_pdx_bottom_mask", "max_page", "pdx_group_count", "xen_image_bytes", "pfn_hole_mask")
+
+
+def code_bytes(p: Program, values: Mapping[str, Any]) -> int:
+    """Return the bytes of a program's code; `values` are the constants', assumed to be long where missing."""
+    return _REGISTERS * p.copies() + sum(_step_bytes(s, p.way, values) for s in p.steps)
+
+
+def _step_bytes(s: Step, way: str, values: Mapping[str, Any]) -> int:
+    constant = s.immediate
+    if s.parameter is not None and way == "constants":
+        constant = int(values.get(s.parameter, 1 << 20 if s.parameter in _SHORT else 1 << 62))
+    if s.kind in SHIFTS:
+        return _REGISTERS + (_LOAD_CL if s.parameter and way == "variables" else constant is not None)
+    if s.kind == "index":
+        # The table's address comes first, from memory or by itself.
+        return _MEMORY + (_BYTE if s.parameter else _INDEXED)
+    if s.kind in ("load", "store"):
+        return _BYTE + (_MEMORY if s.parameter else 0)
+    if s.kind == "atomic":
+        # The old value goes to rax.
+        return _ATOMIC + _REGISTERS + _JUMP
+    jump = _JUMP if s.kind == "br" else 0
+    if s.parameter is not None and way == "variables":
+        return _MEMORY + jump
+    return jump + (_REGISTERS if constant is None else _constant_bytes(constant))
+
+
+def _constant_bytes(value: int) -> int:
+    signed = value - (1 << 64) if value >> 63 else value
+    if -128 <= signed < 128:
+        return _BYTE
+    return _WORD if -(1 << 31) <= signed < 1 << 31 else _MOVABS + _REGISTERS
