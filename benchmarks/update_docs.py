@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Put the text of the committed record into docs/benchmarks.md, between its two marks.
 
-    python benchmarks/update_docs.py
+python benchmarks/update_docs.py
 """
 
 import json

@@ -83,8 +83,8 @@ def attach(
     host : HostCore
         A booted host.
     callback : str
-        ``"c"``: a compiled hook (millions of answers a second); ``"python"``: the same answers by way of
-        Python, ten times slower, to be stepped through.
+        ``"c"``: a compiled hook; ``"python"``: the same answers by way of Python, more than ten times
+        slower, to be stepped through.
     frame_table_maddr : int, optional
         Machine address of the frame table's first byte, on a page; by default the first GiB boundary past the
         host's memory.
