@@ -47,15 +47,21 @@ def one_by_one(method, array):
 
 
 @functools.cache
-def assorted_values(name, conversion):
-    """Neighbours across every limit, long runs broken by strangers, then all edges, then noise."""
-    rng = random.Random(f"{name} {conversion}")
+def limits(name, conversion):
+    """Values at which the domain begins or ends, and the step to the value before."""
     edges, oracle = domain_edges(PARAMS[name], conversion), Oracle(PARAMS[name])
     judge = oracle.mfn_valid if conversion == "mfn_valid" else functools.partial(oracle.in_domain, conversion)
     step = 32 if conversion.startswith("page") else 1
-    limits = [edge for edge in edges if judge(edge) != judge((edge - step) % (1 << 64))]
+    return [edge for edge in edges if judge(edge) != judge((edge - step) % (1 << 64))], step
+
+
+@functools.cache
+def assorted_values(name, conversion):
+    """Neighbours across every limit, long runs broken by strangers, then all edges, then noise."""
+    rng = random.Random(f"{name} {conversion}")
+    edges, (crossings, step) = domain_edges(PARAMS[name], conversion), limits(name, conversion)
     values = []
-    for limit in rng.sample(limits, min(30, len(limits))):
+    for limit in rng.sample(crossings, min(30, len(crossings))):
         values += [(limit + step * i) % (1 << 64) for i in range(-70, 70)]
     for _ in range(20):
         start, step = rng.choice(edges), rng.choice([0, 1, 1, 32, 4096, 1 << 16])
@@ -107,6 +113,25 @@ def test_checked_converts_a_domain_and_stops_at_the_first_stranger(name, convers
         with pytest.raises(FrameError, match=f"{conversion.partition('_')[0]} {stranger:#x} at index {at} "):
             method(array, out=out)
         assert out.tolist() == [bare(x) for x in good[:at]] + [0xABCD] * (len(array) - at)
+
+
+@sets
+@conversions
+def test_the_first_value_past_each_limit_is_refused_among_strangers(name, conversion, kernels):
+    oracle, method = Oracle(PARAMS[name]), getattr(HOSTS[name], conversion)
+    good = [x for x in assorted_values(name, conversion) if oracle.in_domain(conversion, x)]
+    rng = random.Random(name)
+    crossings, step = limits(name, conversion)
+    for limit in rng.sample(crossings, min(15, len(crossings))):
+        inside, outside = limit, (limit - step) % (1 << 64)
+        if not oracle.in_domain(conversion, inside):
+            inside, outside = outside, inside
+        crowd = rng.choices(good, k=70)
+        crowd[40] = inside
+        method(u64(crowd))
+        crowd[40] = outside
+        with pytest.raises(FrameError, match=f" {outside:#x} at index 40 "):
+            method(u64(crowd))
 
 
 @conversions

@@ -91,6 +91,16 @@ cdef void _extent(PyArrayObject *a, char **start, char **end) noexcept nogil:
             end[0] += reach
 
 
+cdef bint _same_shape(PyArrayObject *a, PyArrayObject *b) noexcept:
+    cdef int i
+    if PyArray_NDIM(a) != PyArray_NDIM(b):
+        return False
+    for i in range(PyArray_NDIM(a)):
+        if PyArray_DIMS(a)[i] != PyArray_DIMS(b)[i]:
+            return False
+    return True
+
+
 cdef bint _same_layout(PyArrayObject *a, PyArrayObject *b) noexcept:
     # Shapes are known to be equal.
     cdef int i
@@ -132,7 +142,7 @@ cdef int _require_out(object x, object out, Conversion what, str name) except -1
         raise TypeError(f"out has dtype {out.dtype}, not uint64")
     if x is out and PyArray_ISWRITEABLE(o) and PyArray_IS_C_CONTIGUOUS(o):
         return 0
-    if x.shape != out.shape:
+    if not _same_shape(a, o):
         raise ValueError(f"out has shape {out.shape}, {name} has {x.shape}")
     if not PyArray_ISWRITEABLE(o):
         raise ValueError("out is read-only")

@@ -444,6 +444,16 @@ cdef class HostCore:
     names that end in ``_unchecked`` are the bare formula modulo 2^64, defined for every uint64 and never
     judging. All raise TypeError for what is no integer and OverflowError outside [0, 2^64).
 
+    Arrays may have any shape, strides, alignment and byte order; other dtypes than uint64 are refused, never
+    cast. Results go to a fresh array of the same shape, or to ``out``, which may be the input itself but must
+    not overlap it in part. C- and Fortran-contiguous arrays are taken in the order of memory, all others in C
+    order. When a checked conversion meets its first bad value in that order, the error gives its value and
+    index; ``out`` holds the results of everything before it, and from it on what it held before.
+
+    The loops run without the GIL, at the speed of memory where neighbours are alike. Large fresh arrays cost
+    more than the conversion itself, because the process touches their pages for the first time: pass ``out``
+    in loops.
+
     Nothing changes a host after boot, so that any number of threads may share it.
 
     Parameters
