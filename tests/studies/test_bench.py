@@ -160,6 +160,28 @@ def test_every_array_target_is_judged(record):
     assert any("checked of unchecked" in n for n in names) and any("call of the floor" in n for n in names)
 
 
+def test_without_compiler_the_rest_is_measured_and_the_text_says_so(monkeypatch, memory_map):
+    from xenmm.studies import bench
+
+    monkeypatch.setattr(bench, "find_compiler", lambda: None)
+    parts = ("arrays", "inline", "freezing", "threads")
+    made = run(memory_map, memory_map, TINY, parts=parts)
+    assert made["arrays"] and made["threads"] and made["inline"] == made["freezing"] == []
+    assert "no C compiler" in render(made)
+
+
+def test_threads_are_judged_only_on_a_quiet_machine():
+    row = {"bytes": 8 << 20, "speedup": 1.0, "noise": 1.0, "load": 1.0}
+    assert [v.met for v in bench_targets.verdicts({"threads": [row]})] == [False]
+    assert bench_targets.verdicts({"threads": [row | {"load": 5.0}]}) == []
+
+
+def test_machine_of_some_megabytes_is_measured(memory_map):
+    small = xenmm.MemoryMap.from_ranges([(0, 640 << 10), (1 << 20, 9 << 20)], None, name="small")
+    made = run(small, memory_map, TINY, parts=("arrays", "unicorn"))
+    assert made["machines"]["none"]["machine"] == "small"
+
+
 def test_unknown_part_is_refused_by_name(memory_map):
     with pytest.raises(ConfigError, match="'everything'"):
         run(memory_map, memory_map, TINY, parts=("everything",))

@@ -27,7 +27,7 @@ from .bench_targets import verdicts
 
 RECORD_SCHEMA: Final = "xenmm-bench/1"
 #: Parts of a run, in their order.
-PARTS: Final = ("arrays", "calls", "inline", "freezing", "baking", "unicorn")
+PARTS: Final = ("arrays", "threads", "calls", "inline", "freezing", "baking", "unicorn")
 
 _ALIGNED: Final = ["-falign-loops=64", "-falign-functions=64"]
 
@@ -101,6 +101,8 @@ def run(
 def _measure(part: str, found: dict[str, Subject], made: _Yardsticks, effort: Effort) -> Any:
     if part == "arrays":
         return bench_arrays.measure(found, made.loops(), effort)
+    if part == "threads":
+        return bench_arrays.measure_threads(found["mask"], effort) if (os.cpu_count() or 1) > 1 else ()
     if part == "calls":
         return bench_scalar.measure_calls(found, effort)
     if part == "inline":

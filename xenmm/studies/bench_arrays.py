@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +14,7 @@ from .._embed import repeat_memcpy
 from ..errors import XenmmError
 from .bench_c import Yardstick
 from .bench_machine import MEASURED, Subject, buffer, coherent_frames, random_frames
-from .sampling import Task, interleaved, noise_of_pair
+from .sampling import Task, apart, interleaved, noise_of_pair
 
 if TYPE_CHECKING:
     from .bench import Effort
@@ -23,6 +25,8 @@ SIZES: Final = (4 << 10, 256 << 10, 8 << 20, 512 << 20)
 DATA: Final = (("mask", "coherent"), ("offset", "coherent"), ("offset", "random"), ("none", "coherent"))
 _PYTHON_VALUES: Final = 512
 _SAMPLED: Final = 97
+_THREADS_BYTES: Final = 8 << 20
+_THREADS_PASSES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ def _prepare(subject: Subject, data: str, nbytes: int, yardsticks: dict[str, Yar
         if small
         else _method(host, "mfn_valid", frames, verdicts)
     )
+    if not small:
+        tasks["mfn_to_page, new array"] = _repeated(host.mfn_to_page_unchecked, frames)
     if large:
         # Its result is no frame any more, but a conversion costs the same on any value of the same run.
         place = buffer(count)
@@ -124,6 +130,39 @@ def _kernel(host: Any, name: str, x: Any, out: Any, checked: bool = False) -> Ta
         _repeat(host, name, x, out, n, checked)
 
     return task
+
+
+def measure_threads(subject: Subject, effort: Effort) -> Iterator[dict[str, Any]]:
+    """Yield how much quicker two threads convert the two halves of an array than one thread does the whole.
+
+    By the clock on the wall, for two threads' CPU time says nothing of it: other programs count here.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    count = _THREADS_BYTES // 8
+    frames, out = buffer(count), buffer(count)
+    frames[:] = coherent_frames(subject.host, count)
+    method = subject.host.mfn_to_page_unchecked
+    halves = [(frames[: count // 2], out[: count // 2]), (frames[count // 2 :], out[count // 2 :])]
+
+    def passes(x: Any, y: Any) -> None:
+        for _ in range(_THREADS_PASSES):
+            method(x, out=y)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda half: passes(*half), halves))
+        least = {"one": float("inf"), "two": float("inf"), "one again": float("inf")}
+        for _ in range(effort.rounds):
+            for name in least:
+                started = time.perf_counter()
+                if name == "two":
+                    list(pool.map(lambda half: passes(*half), halves))
+                else:
+                    passes(frames, out)
+                least[name] = min(least[name], time.perf_counter() - started)
+    load = os.getloadavg()[0]
+    noise = apart(least["one"], least["one again"])
+    yield {"bytes": _THREADS_BYTES, "speedup": least["one"] / least["two"], "noise": noise, "load": load}
 
 
 def _add_peers(
@@ -165,10 +204,10 @@ def _add_peers(
     assert out.dtype == np.uint64
 
 
-def _repeated(function: Callable[[Any, Any], object], x: Any, out: Any) -> Task:
+def _repeated(function: Callable[..., object], *arguments: Any) -> Task:
     def task(n: int) -> None:
         for _ in range(n):
-            function(x, out)
+            function(*arguments)
 
     return task
 

@@ -45,7 +45,10 @@ def add_parser(subparsers: Any) -> Any:
         "--json", metavar="DEST", help="write the record to this file; - writes it instead of the text"
     )
     parser.add_argument(
-        "--only", action="append", metavar="PART", help="arrays, calls, inline, freezing, baking or unicorn"
+        "--only",
+        action="append",
+        metavar="PART",
+        help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, unicorn",
     )
     parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=command)
@@ -94,6 +97,7 @@ def render(record: dict[str, Any]) -> str:
     lines = _surroundings(record)
     for part, table in (
         ("arrays", _arrays),
+        ("threads", _threads),
         ("calls", _calls),
         ("inline", _inline),
         ("freezing", _freezing),
@@ -148,6 +152,14 @@ def _arrays(rows: list[dict[str, Any]]) -> list[str]:
         head = [f"{compression}, {data} frames", *(size_name(n) for n in sizes)]
         lines += ["", *_table(head, _pivot(some, "task", "bytes", "of_memcpy", 2))]
     return lines
+
+
+def _threads(rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"Two threads on two halves of {row['bytes'] >> 20} MiB: {row['speedup']:.2f} times as fast as one"
+        f" (load of the machine: {row['load']:.1f})"
+        for row in rows
+    ]
 
 
 def _calls(rows: list[dict[str, Any]]) -> list[str]:

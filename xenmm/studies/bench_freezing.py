@@ -86,8 +86,9 @@ def measure_unicorn(subject: Subject, pages: int) -> Iterator[dict[str, Any]]:
     host, code_at = subject.host, 1 << 20
     # L: mov rax,[rsi]; add rsi,4096; dec rcx; jnz L
     code = bytes.fromhex("488b064881c60010000048ffc975f1")
-    first = next(start for start, end in host.memory_map.ram if end - start >= pages << 12)
-    first = -(-first // 4096) * 4096
+    start, end = max(host.memory_map.ram, key=lambda run: run[1] - run[0])
+    first = -(-start // 4096) * 4096
+    pages = min(pages, (end - first) >> 12)
     for callback in CALLBACKS:
         uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         uc.mem_map(first, pages << 12)

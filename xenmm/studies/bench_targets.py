@@ -40,6 +40,8 @@ CALLS: Final = {"unchecked": 3.0, "checked": 3.5}
 _PYTHON_OF_CALL: Final = 4.0
 _ARRAY_OF_ONE_NS: Final = 250.0
 _INLINE_OF_PLAIN: Final = 1.05
+_TWO_THREADS: Final = 1.7
+_QUIET_LOAD: Final = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def verdicts(record: dict[str, Any]) -> list[Verdict]:
     """Every target that the record has measurements for."""
     return [
         *_of_arrays(record.get("arrays", ())),
+        *_of_threads(record.get("threads", ())),
         *_of_calls(record.get("calls", ())),
         *_of_inline(record.get("inline", ())),
     ]
@@ -115,6 +118,14 @@ def _beside_peers(where: str, nbytes: int, data: str, tasks: dict[str, _Row]) ->
         yield Verdict(
             f"NumPy of mfn_to_page ({where})", ratio, _NUMPY_OF_XENMM, noise("NumPy"), at_least=True
         )
+
+
+def _of_threads(rows: Iterable[_Row]) -> Iterator[Verdict]:
+    for row in rows:
+        # This run is a load of nearly one itself; with more, there is no second processor to be had.
+        if row["load"] < _QUIET_LOAD:
+            name = "two threads on two halves, times as fast as one"
+            yield Verdict(name, row["speedup"], _TWO_THREADS, row["noise"], at_least=True)
 
 
 def _of_calls(rows: Iterable[_Row]) -> Iterator[Verdict]:
