@@ -8,6 +8,8 @@ import json
 import lzma
 from pathlib import Path
 
+from oracle import Oracle
+
 from xenmm._core import HostCore
 from xenmm.boot.frozen import PARAMETERS, BootSlots
 
@@ -93,6 +95,8 @@ def edge_values(params):
     """Frames at the edges of everything the parameters name, at -1, 0 and +1, and the ends of uint64."""
     edges = {0, 1 << 32, 1 << 52, 1 << 63, U64_MAX, params["max_page"], params["max_pdx"]}
     edges |= {1 << i for i in range(0, 64, 7)}
+    directmap_pages = (params["directmap_virt_end"] - params["directmap_virt_start"]) >> 12
+    edges |= {directmap_pages, Oracle(params).pdx_to_mfn(directmap_pages)}
     for base in params["pfn_bases"]:
         edges |= {base, base + params["pdx_region_size"]}
     for table in ("pfn_pdx_lookup", "pdx_pfn_lookup"):
