@@ -36,7 +36,7 @@ cdef uint64_t _mix(uint64_t x) noexcept nogil:
 
 cdef uint64_t _api_access(void *engine, uint64_t virt, unsigned kind) noexcept nogil:
     cdef xt_engine *h = <xt_engine *> engine
-    return h.functions.access(h, virt, kind, 1, 0)
+    return h.functions.access(h, virt, kind, 1, 0) if kind <= 2 else XT_NO_COST
 
 
 cdef size_t _api_run(void *engine, const uint64_t *virt, const uint8_t *kinds, size_t n) noexcept nogil:

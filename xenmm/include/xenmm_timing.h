@@ -41,9 +41,12 @@ typedef struct {
 typedef struct {
     uint32_t abi_version; /* XENMM_TIMING_ABI; later versions only add fields at the end */
     void *engine;         /* begins with the memo */
-    /* Cycles of one access of one byte, UINT64_MAX when virt is not mapped. */
+    /* Cycles of one access of one byte, UINT64_MAX when virt is not mapped or kind is none of the three. */
     uint64_t (*access)(void *engine, uint64_t virt, unsigned kind);
-    /* Simulates n accesses; kinds may be NULL for reads. Returns how many were done: fewer when one is not mapped. */
+    /*
+     * Simulates n accesses; kinds may be NULL for reads, and are not checked. Returns how many were done: fewer when
+     * one is not mapped.
+     */
     size_t (*run)(void *engine, const uint64_t *virt, const uint8_t *kinds, size_t n);
 } xenmm_timing_api;
 
