@@ -63,6 +63,8 @@ def assorted_values(name, conversion):
     values = []
     for limit in rng.sample(crossings, min(30, len(crossings))):
         values += [(limit + step * i) % (1 << 64) for i in range(-70, 70)]
+        # One value many times, where nothing around it is of one kind.
+        values += [limit] * 40 + [(limit - step) % (1 << 64)] * 40
     for _ in range(20):
         start, step = rng.choice(edges), rng.choice([0, 1, 1, 32, 4096, 1 << 16])
         run = [(start + step * i) % (1 << 64) for i in range(rng.randrange(1, 140))]
