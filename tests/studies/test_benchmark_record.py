@@ -86,3 +86,10 @@ def test_what_the_page_says_of_pext_and_baking_is_in_the_record(record):
     assert baking["frozen header, compiled and linked"] > 10 * baking["frozen header, written"]
     fills = {row["callback"]: row["million_fills_per_s"] for row in record["unicorn"]}
     assert fills["c"] > 10 * fills["python"]
+
+
+def test_what_the_page_says_of_new_arrays_is_in_the_record(record):
+    for compression in ("mask", "offset", "none"):
+        keys = {"compression": compression, "data": "coherent", "bytes": SIZES[-1]}
+        there = least(record["arrays"], **keys, task="mfn_to_page")
+        assert least(record["arrays"], **keys, task="mfn_to_page, new array") > 1.8 * there
