@@ -63,7 +63,11 @@ def command(args: argparse.Namespace) -> int:
 
     effort = Effort.quick() if args.quick else Effort.full()
     parts = tuple(args.only) if args.only else PARTS
-    record = run(*_machines(args.file), effort, parts=parts, progress=_progress)
+    machines = _machines(args.file)
+    if args.json is not None and args.json != "-":
+        # A place that cannot be written is better told before minutes of measuring than after.
+        open(args.json, "a").close()
+    record = run(*machines, effort, parts=parts, progress=_progress)
     if args.json is not None and args.json != "-":
         with open(args.json, "w") as file:
             file.write(json.dumps(record, indent=1) + "\n")
