@@ -11,6 +11,8 @@ MACHINE ?= taishan200-4node
 PYTEST_ARGS ?=
 
 SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.pxd xenmm/*.h xenmm/*.c xenmm/include/*.h)
+# Some of the tools call others by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: run test lint types dist check-dist clean help
