@@ -84,6 +84,7 @@ cdef extern from "_timing_engine.h":
         int32_t entry[2]
         int32_t chain[8]
         int32_t chain_length
+        int32_t special
         int32_t tlb[4][2][3]
         int32_t tlb_levels
         int32_t walk_enabled
@@ -130,6 +131,7 @@ cdef class EngineCore:
     cdef _build_tlbs(self)
     cdef _build_walk(self)
     cdef _build_space(self)
+    cdef bint _hears(self, int cache)
     cdef _choose_loops(self)
     cdef uint64_t _address(self, virt) except? 0
     cdef _one(self, virt, unsigned kind)

@@ -180,24 +180,29 @@ cdef class EngineCore:
             h.pt[level] = self._pt[level]
             h.pt_count[level] = len(placed)
 
+    cdef bint _hears(self, int cache):
+        cdef xt_table *t = &self.state.table[cache]
+        return t.prefetch or t.exclusive or (t.parent >= 0 and self.state.table[t.parent].exclusive)
+
     cdef _choose_loops(self):
         # Level by level is exact when each level hears only from the one above: one chain of ordinary caches.
+        # From the first one on that hears from below, lines go one by one.
         cdef xt_engine *h = self.state
         cdef int i, side, size
         cdef size_t r
         cdef bint chain = h.entry[0] >= 0 and h.entry[1] >= 0
+        h.special = -1
         if chain:
             chain = h.table[h.entry[0]].parent == h.table[h.entry[1]].parent or h.entry[0] == h.entry[1]
+            chain = chain and not self._hears(h.entry[0]) and not self._hears(h.entry[1])
             i = h.table[h.entry[0]].parent
             while i >= 0 and chain:
-                if h.chain_length == XT_MAX_LEVELS:
-                    chain = False
+                if self._hears(i) or h.chain_length == XT_MAX_LEVELS:
+                    h.special = i
                     break
                 h.chain[h.chain_length] = i
                 h.chain_length += 1
                 i = h.table[i].parent
-        for i in range(h.caches):
-            chain = chain and not h.table[i].exclusive and not h.table[i].prefetch
         h.memo_allowed = h.entry[0] >= 0 and not h.table[h.entry[0]].prefetch
         if h.memo_allowed and h.table[h.entry[0]].exclusive:
             h.memo_allowed = 0

@@ -66,7 +66,8 @@ struct xt_engine {
     xt_table table[XT_MAX_TABLES];
     int32_t caches, tables;
     int32_t entry[2];                                       /* first cache of data, of instructions */
-    int32_t chain[XT_MAX_LEVELS], chain_length;             /* the caches below the entry, when they form one chain */
+    int32_t chain[XT_MAX_LEVELS], chain_length;             /* the caches below the entry that go level by level */
+    int32_t special;                                        /* the first that hears from below, -1 without one */
     int32_t tlb[XT_TLB_LEVELS][2][XT_PAGE_SIZES];           /* [level][side][page size], -1 where none holds it */
     int32_t tlb_levels;
     int32_t walk_enabled, walk_entry;                       /* the cache that walks read through, -1 for memory */

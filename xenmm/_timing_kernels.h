@@ -904,11 +904,11 @@ static XT_COLD size_t XT_NAME(cache_level_slow)(xt_engine *h, int32_t cache, int
     return m;
 }
 
-static size_t XT_NAME(cache_level_any)(xt_engine *h, int32_t cache, int entry, int dirty_bits, const uint64_t *in,
-                                       const uint64_t *index, size_t n, uint64_t *out)
+static size_t XT_NAME(cache_level_any)(xt_engine *h, int32_t cache, int entry, int split, int dirty_bits,
+                                       const uint64_t *in, const uint64_t *index, size_t n, uint64_t *out)
 {
     xt_table *t = &h->table[cache];
-    if (t->policy != XT_LRU || (entry && h->entry[0] != h->entry[1]))
+    if (t->policy != XT_LRU || split)
         return XT_NAME(cache_level_slow)(h, cache, entry, in, index, n, out);
 #define XT_LEVEL(n_lanes) \
     if (t->lanes == n_lanes) { \
@@ -958,6 +958,26 @@ XT_INLINE void XT_NAME(add)(xt_table *t, const uint64_t *in, const uint64_t *out
     }
 }
 
+/* What goes to the levels that hear from below: a cache that prefetches, or stands above an exclusive one. */
+static void XT_NAME(one_by_one)(xt_engine *h, int32_t cache, const uint64_t *in, size_t n)
+{
+    const xt_table *t = &h->table[cache], *below = t->parent < 0 ? t : &h->table[t->parent];
+    for (size_t i = 0; i < n; i++) {
+        uint64_t maddr = in[i] & ~XT_KIND_MASK, up = 0;
+        unsigned kind = in[i] & XT_KIND_MASK;
+        if (i + XT_PREFETCH_AHEAD < n) {
+            uint64_t ahead = in[i + XT_PREFETCH_AHEAD], *set = XT_NAME(set_of)(below, ahead >> below->line_shift);
+            XT_PREFETCH_LINE(XT_NAME(set_of)(t, ahead >> t->line_shift));
+            XT_PREFETCH_LINE(set);
+            XT_PREFETCH_LINE(set + 8);
+        }
+        if (kind == XT_WRITEBACK)
+            XT_NAME(put)(h, cache, maddr, XT_DIRTY);
+        else
+            XT_NAME(fetch)(h, cache, maddr, maddr, kind, 0, &up);
+    }
+}
+
 static void XT_NAME(caches)(xt_engine *h, size_t n, int plain, int indexed)
 {
     uint64_t in[XT_KINDS] = {0}, out[XT_KINDS] = {0};
@@ -969,8 +989,9 @@ static void XT_NAME(caches)(xt_engine *h, size_t n, int plain, int indexed)
     for (int level = -1; level < h->chain_length; level++) {
         int32_t cache = level < 0 ? h->entry[0] : h->chain[level];
         xt_table *t = &h->table[cache];
-        n = XT_NAME(cache_level_any)(h, cache, level < 0, h->dirty, stream, level < 0 && indexed ? h->index : NULL, n,
-                                     next);
+        int split = level < 0 && h->entry[0] != h->entry[1] && in[XT_EXECUTE];
+        n = XT_NAME(cache_level_any)(h, cache, level < 0, split, h->dirty, stream,
+                                     level < 0 && indexed ? h->index : NULL, n, next);
         if (plain && !h->dirty)
             out[XT_READ] = n;
         else
@@ -985,6 +1006,10 @@ static void XT_NAME(caches)(xt_engine *h, size_t n, int plain, int indexed)
         t->writebacks += out[XT_WRITEBACK];
         memcpy(in, out, sizeof in);
         uint64_t *s = stream; stream = next; next = s;
+    }
+    if (h->special >= 0) {
+        XT_NAME(one_by_one)(h, h->special, stream, n);
+        return;
     }
     for (int k = XT_READ; k <= XT_WALK; k++)
         h->counts.memory_reads[k] += in[k];

@@ -8,7 +8,19 @@ import pytest
 from slow_cache import KINDS, SlowEngine
 
 from xenmm._timing import instruction_sets
-from xenmm.timing import AddressSpace, Cache, Core, Engine, Hierarchy, Mapping, Memory, PageWalk, Tlb
+from xenmm.timing import (
+    AddressSpace,
+    Cache,
+    Core,
+    Engine,
+    Hierarchy,
+    Mapping,
+    Memory,
+    PageWalk,
+    Tlb,
+    load_microarchitecture,
+    microarchitectures,
+)
 
 SIZES = ("4k", "2m", "1g")
 
@@ -198,9 +210,14 @@ def test_blocks_and_single_calls_mix(seed):
     assert engine.counts() == expected
 
 
-def test_plain_configurations_take_the_fast_loops():
-    taken = []
-    for seed in range(0, 60, 2):
+def test_both_ways_are_tested():
+    fast = {False: 0, True: 0}
+    for seed in range(60):
         rng = random.Random(seed)
-        taken.append(Engine(random_hierarchy(rng, plain=True), random_space(rng)).level_by_level)
-    assert sum(taken) >= 25
+        engine = Engine(random_hierarchy(rng, plain=seed % 2 == 0), random_space(rng))
+        fast[engine.level_by_level] += 1
+    assert min(fast.values()) >= 10
+
+
+def test_presets_take_the_fast_loops():
+    assert all(Engine(load_microarchitecture(name)).level_by_level for name in microarchitectures())
