@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .firmware.memory_map import MemoryMap
     from .machine.machine import Machine
     from .studies.steps import steps
+    from .timing.replay import replay
 
 __all__ = [
     "ConfigError",
@@ -44,6 +45,7 @@ __all__ = [
     "boot",
     "get_include",
     "read_map",
+    "replay",
     "show_config",
     "steps",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "XenmmError": ".errors",
     "get_include": ".config",
     "read_map": ".firmware",
+    "replay": ".timing.replay",
     "show_config": ".config",
     "steps": ".studies.steps",
 }

@@ -218,3 +218,9 @@ def test_the_timeline_is_as_long_as_serial_time(host):
     assert sum(s["args"]["accesses"] for s in slices) == 20_000
     assert slices[-1]["ts"] + slices[-1]["dur"] == pytest.approx(result.cycles["total"] / 1000)
     assert {e["ph"] for e in facts["traceEvents"]} == {"M", "X", "C"}
+
+
+def test_the_packages_face_takes_a_path(tmp_path, host):
+    trace = write(tmp_path, [0x100000, TERA])
+    assert xenmm.replay(host, trace, "zen3").accesses["read"] == 2
+    assert xenmm.replay(None, trace, SMALL).input["interpretation"] == "raw"

@@ -98,7 +98,7 @@ class _Mapped:
 
 def replay(
     host: Host | None,
-    source: Input,
+    source: Input | str | os.PathLike[str],
     uarch: str | Hierarchy = "zen3",
     *,
     straddle: str = "both",
@@ -115,8 +115,8 @@ def replay(
     ----------
     host : Host or None
         None: addresses are machine addresses in pages of 4 KiB; the input must be raw.
-    source : Input
-        What to run.
+    source : Input or path
+        What to run; a path is a trace of machine addresses, or without a host of raw ones.
     uarch : str or Hierarchy
         A preset, a TOML file, or a hierarchy.
     straddle, warmup, roi, interval
@@ -133,6 +133,8 @@ def replay(
     ConfigError, TraceError
         What was asked for is wrong, or the trace cannot be read.
     """
+    if not isinstance(source, Input):
+        source = Input(source, interpretation="raw" if host is None else "maddr")
     hierarchy = uarch if isinstance(uarch, Hierarchy) else load_microarchitecture(uarch)
     space = AddressSpace.identity() if host is None else host_space(host)
     frames = Frames(host, space)
