@@ -7,7 +7,7 @@ Whoever writes through it keeps to the machine's lock (``acquire``, ``release``)
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from xenmm.machine._state cimport machine
+from xenmm.machine._state cimport domain, machine
 
 
 cdef class _Table:
@@ -30,7 +30,9 @@ cdef class MachineCore:
     cdef object __weakref__
     cdef int _make_tables(self, setup) except -1
     cdef int _fill_tail(self, uint64_t offset, uint64_t size, int value) except -1
-    cdef int _back_m2p(self, uint64_t offset, uint64_t size, int value) except -1
+    cdef int _mark_m2p(self, uint64_t offset, uint64_t size) except -1
+    cdef int _make_room(self, uint64_t node, uint64_t runs) except -1
+    cdef int _insert_run(self, uint64_t smfn, uint64_t emfn, uint64_t node, bint boot) except -1
     cdef int _back_groups(self, uint64_t first, uint64_t end) except -1
     cdef int _make_heap(self, setup) except -1
     cdef int _free_run(self, uint64_t mfn, uint64_t emfn) except -1
@@ -38,3 +40,9 @@ cdef class MachineCore:
     cdef void release(self)
     cdef uint64_t _trim_m2p(self, uint64_t byte, int value)
     cdef list _touched_pages(self, uint8_t *bits, uint64_t size)
+    cdef bytes _pages_bytes(self, _Table table, list pages)
+    cdef dict _export_domain(self, domain *d)
+    cdef int _import_pages(
+        self, _Table table, uint8_t *touched, uint64_t size, list pages, bytes data
+    ) except -1
+    cdef int _import_domain(self, dict state) except -1

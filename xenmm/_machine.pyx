@@ -15,7 +15,7 @@ import os
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from xenmm cimport mfn_to_pdx, xenmm_params_of
 from xenmm.machine._domains cimport (
@@ -24,15 +24,16 @@ from xenmm.machine._domains cimport (
     domain_release,
     finish_dying,
     gt_grow,
+    gt_init,
     gt_set_version,
 )
-from xenmm.machine._frames cimport frame_ok, list_init, pdx_backed, record, run_of, touch_record
+from xenmm.machine._frames cimport frame_ok, list_init, m2p_backed, pdx_backed, record, run_of, touch_record
 from xenmm.machine._grants cimport grant_copy, nr_entries
 from xenmm.machine._heap cimport free_list, heap_free_chunk
 from xenmm.machine._map cimport mapcache_init
 from xenmm.machine._ops cimport run_ops
-from xenmm.machine._pages cimport hold_reserve
-from xenmm.machine._physmap cimport exchange
+from xenmm.machine._pages cimport hold_of, hold_reserve
+from xenmm.machine._physmap cimport exchange, p2m_entry, p2m_reserve
 from xenmm.machine._state cimport (
     DOMID_IO,
     INVALID_DIRTY_IDX,
@@ -45,6 +46,7 @@ from xenmm.machine._state cimport (
     copy_op,
     counters,
     domain,
+    grant_table,
     heap_run,
     machine,
     mapcache_vcpu,
@@ -252,7 +254,8 @@ cdef class MachineCore:
         for offset, size, value in setup.frame_table_fills:
             self._fill_tail(offset, size, value)
         for offset, size, value in setup.m2p_fills:
-            self._back_m2p(offset, size, value)
+            self.m2p_memory.commit_pattern(offset, size, value)
+            self._mark_m2p(offset, size)
         for first, end in setup.groups:
             self._back_groups(first, end)
         return 0
@@ -267,9 +270,8 @@ cdef class MachineCore:
             self.frame_table_memory.commit_pattern(whole, offset + size - whole, value)
         return 0
 
-    cdef int _back_m2p(self, uint64_t offset, uint64_t size, int value) except -1:
+    cdef int _mark_m2p(self, uint64_t offset, uint64_t size) except -1:
         cdef uint64_t slot
-        self.m2p_memory.commit_pattern(offset, size, value)
         for slot in range(offset >> 21, (offset + size + (1 << 21) - 1) >> 21):
             self.m.m2p_slots[slot >> 3] |= <uint8_t>(1 << (slot & 7))
         return 0
@@ -319,6 +321,76 @@ cdef class MachineCore:
                 self.m, <uint32_t>mfn_to_pdx(self.m.p, mfn), mfn, order, <uint64_t>INVALID_DIRTY_IDX
             )
             mfn += <uint64_t>1 << order
+        return 0
+
+    def _add_memory(self, plan):
+        """Back the tables for more memory and hand it to the heap; hot_add.py has checked the plan."""
+        cdef machine *m = self.m
+        self.acquire()
+        try:
+            # Everything that can fail comes first: until the groups are marked nobody sees any of it.
+            for offset, size in plan.frame_table_pages:
+                self.frame_table_memory.commit_zero(offset, size)
+            for offset, size, value in plan.m2p_fills:
+                self.m2p_memory.commit_pattern(offset, size, value)
+            self._make_room(plan.node, 2)
+            if plan.cleared[1]:
+                memset(self.frame_table_memory.base + <uint64_t>plan.cleared[0], 0, <uint64_t>plan.cleared[1])
+            self._fill_tail(plan.tail[0], plan.tail[1], 0xff)
+            for offset, size, _ in plan.m2p_fills:
+                self._mark_m2p(offset, size)
+            self._back_groups(plan.groups[0], plan.groups[1])
+            m.max_page = max(m.max_page, <uint64_t>plan.emfn)
+            m.max_pdx = max(m.max_pdx, <uint64_t>plan.end_pdx)
+            self._insert_run(plan.smfn, plan.heap_mfn, plan.node, True)
+            self._insert_run(plan.heap_mfn, plan.emfn, plan.node, False)
+            self._free_run(plan.heap_mfn, plan.emfn)
+        finally:
+            self.release()
+
+    cdef int _make_room(self, uint64_t node, uint64_t runs) except -1:
+        # For as many more runs, and for a node that is new.
+        cdef machine *m = self.m
+        cdef uint64_t i, lists
+        cdef void *grown = realloc(m.runs, (m.nr_runs + runs + 1) * sizeof(heap_run))
+        if grown == NULL:
+            _alloc_failed()
+        m.runs = <heap_run *>grown
+        if node < m.nr_nodes:
+            return 0
+        lists = (node + 1) * NR_ZONES
+        grown = realloc(m.free_lists, lists * NR_ORDERS * sizeof(page_list))
+        if grown == NULL:
+            _alloc_failed()
+        m.free_lists = <page_list *>grown
+        grown = realloc(m.free_orders, lists * sizeof(uint32_t))
+        if grown == NULL:
+            _alloc_failed()
+        m.free_orders = <uint32_t *>grown
+        grown = realloc(m.node_free, (node + 1) * sizeof(uint64_t))
+        if grown == NULL:
+            _alloc_failed()
+        m.node_free = <uint64_t *>grown
+        for i in range(<uint64_t>m.nr_nodes * NR_ZONES * NR_ORDERS, lists * NR_ORDERS):
+            list_init(&m.free_lists[i])
+        memset(&m.free_orders[m.nr_nodes * NR_ZONES], 0, (lists - m.nr_nodes * NR_ZONES) * sizeof(uint32_t))
+        m.node_free[node] = 0
+        m.nr_nodes = <uint32_t>(node + 1)
+        return 0
+
+    cdef int _insert_run(self, uint64_t smfn, uint64_t emfn, uint64_t node, bint boot) except -1:
+        cdef machine *m = self.m
+        cdef uint32_t at = m.nr_runs
+        if smfn == emfn:
+            return 0
+        while at > 0 and m.runs[at - 1].smfn > smfn:
+            m.runs[at] = m.runs[at - 1]
+            at -= 1
+        m.runs[at].smfn = smfn
+        m.runs[at].emfn = emfn
+        m.runs[at].node = <uint32_t>node
+        m.runs[at].boot = boot
+        m.nr_runs += 1
         return 0
 
     def __dealloc__(self):
@@ -507,6 +579,7 @@ cdef class MachineCore:
             "nr_maptrack_frames": d.gt.nr_maptrack_frames,
             "max_maptrack_frames": d.gt.max_maptrack_frames,
             "maptrack_used": d.gt.maptrack_used,
+            "maptrack_free": d.gt.maptrack_free,
             "nr_pinned": d.gt.nr_pinned,
         }
 
@@ -570,6 +643,9 @@ cdef class MachineCore:
                 if (fields.count_info >> 55) & 3 == 3 and fields.owner >= order:
                     return head, fields.owner
         return None
+
+    def _m2p_ok(self, uint64_t mfn):
+        return bool(m2p_backed(self.m, mfn))
 
     def _record(self, uint64_t pdx):
         """(next, prev, count_info, type_info, owner, context) of a backed pdx."""
@@ -763,3 +839,186 @@ cdef class MachineCore:
     def m2p_address(self):
         """Address in this process of the M2P entry of mfn 0. Slots never backed cannot be read."""
         return <size_t>self.m.m2p
+
+    # Checkpoints: the state as plain bytes. Structs go as they are, their pointers as zeros.
+
+    def _struct_sizes(self):
+        """Sizes of the structs that a checkpoint holds as they are: the machine's binary layout."""
+        return [
+            sizeof(page_info), sizeof(domain), sizeof(active_entry), sizeof(maptrack), sizeof(page_list),
+            sizeof(mapcache_vcpu), sizeof(counters),
+        ]
+
+    def _export(self):
+        """The whole state: a dict of bytes, integers and lists. See checkpoint.py for what each is."""
+        cdef machine *m = self.m
+        cdef uint64_t lists = <uint64_t>m.nr_nodes * NR_ZONES
+        self.acquire()
+        try:
+            ft = self._touched_pages(m.ft_touched, m.ft_bytes)
+            m2p = self._touched_pages(m.m2p_touched, m.m2p_bytes)
+            return {
+                "numbers": [m.max_page, m.max_pdx, m.total_free, m.dirty_pages, m.mapcache_epoch],
+                "free_lists": bytes((<char *>m.free_lists)[: lists * NR_ORDERS * sizeof(page_list)]),
+                "free_orders": bytes((<char *>m.free_orders)[: lists * 4]),
+                "node_free": bytes((<char *>m.node_free)[: m.nr_nodes * 8]),
+                "vcpus": bytes((<char *>m.vcpus)[: m.nr_vcpus * sizeof(mapcache_vcpu)]),
+                "counters": bytes((<char *>&m.n)[: sizeof(counters)]),
+                "frame_table_pages": ft,
+                "frame_table": self._pages_bytes(self.frame_table_memory, ft),
+                "m2p_pages": m2p,
+                "m2p": self._pages_bytes(self.m2p_memory, m2p),
+                "holds": self._holds(),
+                "domains": [self._export_domain(m.domains[i]) for i in self._domids()],
+            }
+        finally:
+            self.release()
+
+    cdef bytes _pages_bytes(self, _Table table, list pages):
+        return b"".join([bytes((table.base + (<uint64_t>page << 12))[:4096]) for page in pages])
+
+    cdef dict _export_domain(self, domain *d):
+        cdef domain copy = d[0]
+        cdef uint64_t entries = <uint64_t>d.gt.nr_frames * 512
+        cdef uint64_t handles = <uint64_t>d.gt.nr_maptrack_frames * 512
+        copy.next_finish = NULL
+        copy.iomem = NULL
+        copy.p2m = NULL
+        copy.p2m_end = 0
+        copy.gt.shared_pdx = copy.gt.status_pdx = copy.gt.active_pdx = copy.gt.maptrack_pdx = NULL
+        copy.gt.shared = NULL
+        copy.gt.status = NULL
+        copy.gt.active = NULL
+        copy.gt.tracks = NULL
+        return {
+            "struct": bytes((<char *>&copy)[: sizeof(domain)]),
+            "p2m": self._p2m(d.domid),
+            "iomem": bytes((<char *>d.iomem)[: d.nr_iomem * 16]) if d.nr_iomem else b"",
+            "frames": self._grant_frames(d.domid),
+            "shared": bytes((<char *>d.gt.shared)[: <size_t>d.gt.nr_frames * 4096]),
+            "status": bytes((<char *>d.gt.status)[: <size_t>d.gt.nr_frames * 512]),
+            "active": bytes((<char *>d.gt.active)[: entries * sizeof(active_entry)]),
+            "tracks": bytes((<char *>d.gt.tracks)[: handles * sizeof(maptrack)]),
+        }
+
+    def _peek_domain(self, bytes data):
+        """What an exported struct domain says, before it is trusted."""
+        cdef domain d
+        memcpy(&d, <const char *>data, sizeof(domain))
+        return {
+            "domid": d.domid,
+            "pdx": d.pdx,
+            "p2m_count": d.p2m_count,
+            "nr_iomem": d.nr_iomem,
+            "maptrack_free": d.gt.maptrack_free,
+            "version": d.gt.version,
+            "max_frames": d.gt.max_frames,
+            "nr_frames": d.gt.nr_frames,
+            "nr_status_frames": d.gt.nr_status_frames,
+            "nr_active_frames": d.gt.nr_active_frames,
+            "nr_maptrack_frames": d.gt.nr_maptrack_frames,
+            "max_maptrack_frames": d.gt.max_maptrack_frames,
+            "lists": [d.pages.head, d.pages.tail, d.xenheap_list.head, d.xenheap_list.tail],
+        }
+
+    def _import(self, state):
+        """Replace a fresh machine's whole state by an exported one; sizes have been checked."""
+        cdef machine *m = self.m
+        cdef uint64_t i
+        self.acquire()
+        try:
+            for i in range(NR_DOMIDS):
+                if m.domains[i] != NULL:
+                    domain_release(m.domains[i])
+                    m.domains[i] = NULL
+            m.dom_io = NULL
+            m.max_page, m.max_pdx, m.total_free, m.dirty_pages, m.mapcache_epoch = state["numbers"]
+            _overwrite(m.free_lists, state["free_lists"])
+            _overwrite(m.free_orders, state["free_orders"])
+            _overwrite(m.node_free, state["node_free"])
+            _overwrite(m.vcpus, state["vcpus"])
+            _overwrite(&m.n, state["counters"])
+            pages, data = state["frame_table_pages"], state["frame_table"]
+            self._import_pages(self.frame_table_memory, m.ft_touched, m.ft_bytes, pages, data)
+            pages, data = state["m2p_pages"], state["m2p"]
+            self._import_pages(self.m2p_memory, m.m2p_touched, m.m2p_bytes, pages, data)
+            if hold_reserve(m, len(state["holds"])):
+                _alloc_failed()
+            for pdx, refs, types, page in state["holds"]:
+                h = hold_of(m, pdx)
+                h.refs = refs
+                h.types = types
+                h.page = page
+            for exported in state["domains"]:
+                self._import_domain(exported)
+            m.dom_io = m.domains[DOMID_IO]
+        finally:
+            self.release()
+
+    cdef int _import_pages(
+        self, _Table table, uint8_t *touched, uint64_t size, list pages, bytes data
+    ) except -1:
+        cdef uint64_t page, at = 0
+        cdef const char *source = data
+        # What the fresh machine wrote and the saved one had given back reads as new again.
+        for page in self._touched_pages(touched, size):
+            madvise(table.base + (page << 12), 4096, MADV_DONTNEED)
+            touched[page >> 3] &= <uint8_t>~(1 << (page & 7))
+        for page in pages:
+            memcpy(table.base + (page << 12), source + at, 4096)
+            touched[page >> 3] |= <uint8_t>(1 << (page & 7))
+            at += 4096
+        return 0
+
+    cdef int _import_domain(self, dict state) except -1:
+        cdef domain *d = <domain *>calloc(1, sizeof(domain))
+        cdef grant_table fresh
+        cdef const uint64_t *pairs
+        cdef bytes p2m = state["p2m"]
+        cdef uint64_t i
+        if d == NULL:
+            _alloc_failed()
+        _overwrite(d, state["struct"])
+        fresh = d.gt
+        # Registered at once, so that it is freed with the machine whatever fails below.
+        self.m.domains[d.domid] = d
+        if not gt_init(&d.gt, fresh.max_frames, fresh.max_maptrack_frames):
+            _alloc_failed()
+        d.gt.version = fresh.version
+        d.gt.nr_frames = fresh.nr_frames
+        d.gt.nr_status_frames = fresh.nr_status_frames
+        d.gt.nr_active_frames = fresh.nr_active_frames
+        d.gt.nr_maptrack_frames = fresh.nr_maptrack_frames
+        d.gt.maptrack_free = fresh.maptrack_free
+        d.gt.maptrack_used = fresh.maptrack_used
+        d.gt.nr_pinned = fresh.nr_pinned
+        shared, status, active, tracks = state["frames"]
+        for i, pdx in enumerate(shared):
+            d.gt.shared_pdx[i] = pdx
+        for i, pdx in enumerate(status):
+            d.gt.status_pdx[i] = pdx
+        for i, pdx in enumerate(active):
+            d.gt.active_pdx[i] = pdx
+        for i, pdx in enumerate(tracks):
+            d.gt.maptrack_pdx[i] = pdx
+        _overwrite(d.gt.shared, state["shared"])
+        _overwrite(d.gt.status, state["status"])
+        _overwrite(d.gt.active, state["active"])
+        _overwrite(d.gt.tracks, state["tracks"])
+        d.p2m_end = 0
+        pairs = <const uint64_t *><const char *>p2m
+        for i in range(len(p2m) // 16):
+            if p2m_reserve(d, pairs[2 * i], 1):
+                _alloc_failed()
+            p2m_entry(d, pairs[2 * i])[0] = ~pairs[2 * i + 1]
+        if d.nr_iomem:
+            d.iomem = <uint64_t *>calloc(d.nr_iomem, 16)
+            if d.iomem == NULL:
+                _alloc_failed()
+            _overwrite(d.iomem, state["iomem"])
+        return 0
+
+
+cdef int _overwrite(void *at, bytes data) except -1:
+    memcpy(at, <const char *>data, len(data))
+    return 0

@@ -67,7 +67,7 @@ cdef inline void _gt_release_arrays(grant_table *gt) noexcept nogil:
     free(gt.tracks)
 
 
-cdef inline bint _gt_init(grant_table *gt, uint32_t max_frames, uint32_t max_maptrack_frames) noexcept nogil:
+cdef inline bint gt_init(grant_table *gt, uint32_t max_frames, uint32_t max_maptrack_frames) noexcept nogil:
     # Room for all that it may ever grow to: calloc leaves what is not touched to the system.
     gt.version = 1
     gt.max_frames = max_frames
@@ -218,7 +218,7 @@ cdef inline int domain_create(
     list_init(&d.pages)
     list_init(&d.xenheap_list)
     d.pdx = LIST_NULL
-    if not _gt_init(&d.gt, grant_frames, maptrack_frames):
+    if not gt_init(&d.gt, grant_frames, maptrack_frames):
         domain_release(d)
         return -ENOMEM
     d.pdx = xenheap_alloc(m)

@@ -44,7 +44,7 @@ cdef inline void mapcache_init(mapcache_vcpu *v) noexcept nogil:
 
 cdef inline uint32_t _free_slot(machine *m, mapcache_vcpu *v, uint32_t bucket) noexcept nogil:
     # The next free slot; when the window is at its end the garbage is collected and the TLB flushed, once.
-    cdef uint32_t unused = ~v.inuse & 0xffff & ~((<uint32_t>1 << v.cursor) - 1), i, k, b
+    cdef uint32_t unused = ~v.inuse & 0xffff & ~((<uint32_t>1 << (v.cursor & 31)) - 1), i, k, b
     if unused:
         return _ctz(unused)
     v.inuse &= ~v.garbage

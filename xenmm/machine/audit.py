@@ -43,7 +43,22 @@ _ACTIVE: Final = (
 )
 _MAPTRACK: Final = (("ref", "<u4"), ("flags", "<u2"), ("domid", "<u2"), ("host_addr", "<u8"))
 #: A mapping of an I/O frame, in maptrack flags (ours, see _grants.pxd).
-_IO_FRAME: Final = 0x8000
+IO_FRAME: Final = 0x8000
+_NO_HANDLE: Final = 0xFFFFFFFF
+
+
+def active_dtype() -> Any:
+    """The NumPy dtype of an active grant entry."""
+    import numpy as np
+
+    return np.dtype(list(_ACTIVE))
+
+
+def maptrack_dtype() -> Any:
+    """The NumPy dtype of a grant mapping's record."""
+    import numpy as np
+
+    return np.dtype(list(_MAPTRACK))
 
 
 @dataclass(frozen=True)
@@ -240,14 +255,14 @@ def _audit_grants(books: _Books) -> None:
     machine = books.machine
     facts = {domid: machine._domain(domid) for domid in machine._domids()}
     active = {
-        domid: np.frombuffer(machine._domain_array(domid, "active"), dtype=np.dtype(list(_ACTIVE)))
-        for domid in facts
+        domid: np.frombuffer(machine._domain_array(domid, "active"), dtype=active_dtype()) for domid in facts
     }
     pins: dict[tuple[int, int], list[int]] = {}
     for domid, fact in facts.items():
-        tracks = np.frombuffer(machine._domain_array(domid, "maptrack"), dtype=np.dtype(list(_MAPTRACK)))
+        tracks = np.frombuffer(machine._domain_array(domid, "maptrack"), dtype=maptrack_dtype())
         used = tracks[tracks["flags"] != 0]
         books.expect(f"domain {domid}: mappings in use", fact["maptrack_used"], len(used))
+        _audit_handles(books, domid, fact, tracks)
         in_iommu = 0
         for ref, flags, owner, _ in used.tolist():
             entry = active[owner][ref]
@@ -257,7 +272,7 @@ def _audit_grants(books: _Books) -> None:
             pin[2 + readonly] += flags & 1
             if int(entry["domid"]) != domid:
                 books.wrong(f"grant {ref:#x} of domain {owner} is mapped by {domid}, but pinned for another")
-            if flags & _IO_FRAME:
+            if flags & IO_FRAME:
                 continue
             in_iommu += owner != domid and fact["need_iommu"]
             writable = not readonly
@@ -270,6 +285,20 @@ def _audit_grants(books: _Books) -> None:
         books.expect(f"domain {domid}: IOMMU entries", fact["iommu_used"], in_iommu)
     for domid, fact in facts.items():
         _audit_pins(books, domid, fact, active[domid], pins)
+
+
+def _audit_handles(books: _Books, domid: int, fact: dict[str, Any], tracks: Any) -> None:
+    # The free handles are linked, each once, and are all that is not in use.
+    free: set[int] = set()
+    handle = fact["maptrack_free"]
+    while handle != _NO_HANDLE and handle < len(tracks) and handle not in free:
+        free.add(handle)
+        if tracks["flags"][handle]:
+            books.wrong(f"domain {domid}: handle {handle} is both free and in use")
+        handle = int(tracks["ref"][handle])
+    books.expect(f"domain {domid}: free handles", len(free), len(tracks) - fact["maptrack_used"])
+    if handle != _NO_HANDLE:
+        books.wrong(f"domain {domid}: the free handles do not end")
 
 
 def _audit_pins(
@@ -388,7 +417,7 @@ def _audit_m2p(books: _Books) -> None:
                 books.wrong(f"mfn {mfn:#x} is at gfn {gfn:#x}, its M2P entry says {int(table[mfn]):#x}")
     mfns = _touched(machine._touched()[1], 512, machine.max_page)
     entries = table[mfns]
-    fills = {int.from_bytes(bytes([value]) * 8, "little") for *_, value in machine.setup.m2p_fills}
+    fills = {int.from_bytes(bytes([value]) * 8, "little") for *_, value in machine.m2p_fills}
     odd = ~np.isin(entries, np.array(sorted({_INVALID, _SHARED, *fills}), dtype=np.uint64))
     for mfn, gfn in zip(mfns[odd].tolist(), entries[odd].tolist(), strict=True):
         if places.get(mfn, (0, -1))[1] != gfn:

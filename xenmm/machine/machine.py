@@ -127,6 +127,7 @@ class Machine(MachineCore):
             raise ConfigError(f"flavour is naive or cse, map_by page or frame; got {flavour!r}, {map_by!r}")
         if not 0 <= mapcache <= 4096:
             raise ConfigError(f"mapcache is a number of vCPUs, 0 to 4096, got {mapcache!r}")
+        reserve = list(reserve)
         runs, nodes, backing = heap_runs(host, reserve)
         setup = plan_machine(
             host, flavour=chosen, by_page=by == "page", vcpus=mapcache, runs=runs, nodes=len(nodes)
@@ -135,14 +136,30 @@ class Machine(MachineCore):
         self.setup = setup
         self.nodes = nodes
         self.m2p_backing = backing
+        self.options = {
+            "flavour": chosen,
+            "map_by": by,
+            "mapcache": mapcache,
+            "reserve": [list(r) for r in reserve],
+        }
+        self.added = []
+        self.m2p_fills = list(setup.m2p_fills)
         return self
 
     def __init__(self, host: Host, **options: Any) -> None:
         pass
 
     setup: MachineSetup
+    #: Node ids; the core counts nodes by their index here.
     nodes: tuple[int, ...]
+    #: First mfn behind each backed 2 MiB of the M2P.
     m2p_backing: dict[int, int]
+    #: The options that it was made with.
+    options: dict[str, Any]
+    #: Memory added since: (start, end, node), in bytes.
+    added: list[tuple[int, int, int]]
+    #: What each part of the M2P was filled with: (offset, bytes, value).
+    m2p_fills: list[tuple[int, int, int]]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a live machine is saved with save() and loaded with Machine.load(), not pickled")
@@ -223,7 +240,7 @@ class Machine(MachineCore):
 
     def trim(self) -> int:
         """Give memory of emptied table pages back to the system; return how many bytes."""
-        return self._trim(list(self.setup.m2p_fills))
+        return self._trim(self.m2p_fills)
 
     # M2P.
 
@@ -295,6 +312,28 @@ class Machine(MachineCore):
             return []
         pdxs = np.frombuffer(self._walk(head, self.max_pdx), dtype=np.uint32)
         return [self.host.pdx_to_mfn_unchecked(pdx) for pdx in pdxs.tolist()]
+
+    def add_memory(self, start: int, end: int, *, node: int | None = None) -> None:
+        """Hot-add RAM at ``[start, end)`` bytes to the live machine.
+
+        The frozen compression does not change: only memory that it can express is taken. The tables grow;
+        their new pages come from the added memory itself.
+
+        Parameters
+        ----------
+        start, end : int
+            Machine addresses, multiples of 2 MiB.
+        node : int, optional
+            NUMA node, a new one or one that is there; by default that of the SRAT row which covers the range.
+
+        Raises
+        ------
+        MachineError
+            If the range is not taken; the message says which rule refuses it. Nothing has changed then.
+        """
+        from .hot_add import add_memory
+
+        add_memory(self, start, end, node)
 
     # References and types by name.
 
@@ -440,6 +479,21 @@ class Machine(MachineCore):
         """Copy between grants or own frames of ``domain``, one ``copy_dtype()`` each; return the failures."""
         _check_batch(copies, copy_dtype())
         return self._copy(domid_of(domain), copies.ctypes.data, len(copies))
+
+    # Checkpoints.
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole state to a file; see :mod:`xenmm.machine.checkpoint`."""
+        from .checkpoint import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Machine:
+        """Read a machine back, its host with it; refuses what is truncated, altered or foreign."""
+        from .checkpoint import load
+
+        return load(path)
 
     # Counters and checks.
 

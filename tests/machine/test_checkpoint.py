@@ -1,0 +1,181 @@
+"""Checkpoints: the same state comes back, the same bytes come out, and nothing broken is let in."""
+
+import hashlib
+import json
+import random
+import zlib
+
+import pytest
+from machine_pair import Driver, Pair
+from machines import IO, small_machine
+
+from xenmm import MachineError
+from xenmm.machine import GNTMAP, Machine, checkpoint
+
+
+def busy_machine(seed=1, steps=300, **options):
+    pair = Pair(**options)
+    driver = Driver(pair, random.Random(seed))
+    for number in range(4):
+        pair.create(number, 5000, number == 3, number == 1, 3, 4, 4)
+    for _ in range(steps):
+        driver.step()
+    return pair, driver
+
+
+@pytest.fixture(scope="module")
+def saved():
+    return checkpoint.dumps(busy_machine()[0].fast)
+
+
+def resealed(body):
+    return body + hashlib.sha256(body).digest()
+
+
+def repacked(data, change):
+    """The checkpoint after ``change(header, sections)``, with all lengths and the checksum made right."""
+    header, sections = checkpoint._unpack(data, "x")
+    sections = {name: bytearray(section) for name, section in sections.items()}
+    change(header, sections)
+    header["sections"] = [[name, len(section)] for name, section in sections.items()]
+    text = json.dumps(header, sort_keys=True).encode()
+    packed = zlib.compress(b"".join(sections.values()))
+    pack = checkpoint._U64.pack
+    return resealed(checkpoint.MAGIC + pack(len(text)) + text + pack(len(packed)) + packed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("options", [{}, {"flavour": "naive", "mapcache": 2}])
+def test_resumed_machine_goes_on_as_the_saved_one(seed, options, tmp_path):
+    pair, driver = busy_machine(seed, **options)
+    pair.fast.save(tmp_path / "m.xenmm")
+    before = pair.fast.audit()
+    again = Machine.load(tmp_path / "m.xenmm")
+    assert again.audit() == before
+    assert again.counters() == pair.fast.counters()
+    assert again.options == pair.fast.options
+    assert dict(again.host.params) == dict(pair.fast.host.params)
+    pair.fast = again
+    for _ in range(300):
+        driver.step()
+    pair.compare()
+    pair.all_home()
+
+
+def test_same_state_same_bytes(saved):
+    assert checkpoint.dumps(busy_machine()[0].fast) == saved
+    assert checkpoint.dumps(checkpoint.loads(saved)) == saved
+    assert checkpoint.dumps(busy_machine(2)[0].fast) != saved
+
+
+def test_mappings_io_frames_and_transfers_survive():
+    machine = small_machine()
+    owner, mapper = machine.create_domain(1, grant_version=2), machine.create_domain(2)
+    owner.permit_iomem(*IO)
+    mfn = owner.populate(5)
+    owner.grant(8, mapper, mfn)
+    owner.grant(9, mapper, IO[0])
+    first = mapper.map_grant(owner, 8, flags=GNTMAP.host_map | GNTMAP.device_map)
+    second = mapper.map_grant(owner, 9)
+    again = checkpoint.loads(checkpoint.dumps(machine))
+    mapper = again.domain(2)
+    assert mapper.unmap_grant(first.handle, dev_bus_addr=first.dev_bus_addr) == 0
+    assert mapper.unmap_grant(second.handle) == 0
+    again.audit().check()
+
+
+def test_trimmed_pages_stay_given_back():
+    machine = small_machine()
+    machine.create_domain(1).populate(0, order=10)
+    machine.domain(1).destroy()
+    machine.scrub()
+    machine.trim()
+    again = checkpoint.loads(checkpoint.dumps(machine))
+    assert again.trim() == 0
+    again.audit().check()
+
+
+def test_file_is_small(saved):
+    assert len(saved) < 1 << 20
+
+
+@pytest.mark.parametrize("keep", [0, 1, 15, 16, 17, 24, 100, 0.5, 0.9, -1])
+def test_truncated_file_is_refused(saved, keep, tmp_path):
+    length = int(len(saved) * keep) if isinstance(keep, float) else keep
+    path = tmp_path / "m.xenmm"
+    path.write_bytes(saved[:length])
+    with pytest.raises(MachineError, match=r"m\.xenmm: (truncated|no checkpoint|of another)"):
+        Machine.load(path)
+
+
+def test_altered_file_is_refused(saved):
+    rng = random.Random(0)
+    for _ in range(100):
+        at, bit = rng.randrange(len(saved)), 1 << rng.randrange(8)
+        damaged = saved[:at] + bytes([saved[at] ^ bit]) + saved[at + 1 :]
+        with pytest.raises(MachineError):
+            checkpoint.loads(damaged)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", "no checkpoint"),
+        (b"\x7fELF" * 100, "no checkpoint"),
+        (b"xenmm-machine/2\n" + b"\0" * 100, "another version"),
+        (resealed(checkpoint.MAGIC + b"\0" * 64), "damaged"),
+        (resealed(checkpoint.MAGIC + b"\xff" * 64), "damaged"),
+    ],
+)
+def test_foreign_file_is_refused(data, words):
+    with pytest.raises(MachineError, match=words):
+        checkpoint.loads(data)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(MachineError, match=str(path)):
+            Machine.load(path)
+    with pytest.raises(MachineError, match="No such file"):
+        small_machine().save(tmp_path / "no" / "m.xenmm")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda h, s: h.update(params_sha256="0" * 64), "boots differently"),
+        (lambda h, s: h.update(profile="xen-9"), "unknown profile"),
+        (lambda h, s: h["structs"].__setitem__(0, 40), "binary layout"),
+        (lambda h, s: h["machine"].update(flavour="odd"), "flavour"),
+        (lambda h, s: h.pop("holds"), "header"),
+        (lambda h, s: h["frame_table_pages"].__setitem__(0, 1 << 30), "no table is backed"),
+        (lambda h, s: s["free_lists"].extend(b"1234"), "free_lists"),
+        (lambda h, s: s["0.p2m"].extend(b"\0" * 16), "p2m"),
+        (lambda h, s: h["numbers"].__setitem__(0, 1 << 40), "limits"),
+        (lambda h, s: h["domains"].pop(), "set of domains"),
+    ],
+)
+def test_consistent_checksum_does_not_make_a_state_right(saved, change, words):
+    with pytest.raises(MachineError, match=words):
+        checkpoint.loads(repacked(saved, change))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_under_a_right_checksum_is_refused_or_harmless(saved, seed):
+    # Whatever bits change inside, either the load refuses, or what comes back passes its audit and works.
+    rng = random.Random(seed)
+
+    def damage(header, sections):
+        name = rng.choice([n for n, section in sections.items() if section])
+        for _ in range(rng.choice([1, 4, 50])):
+            sections[name][rng.randrange(len(sections[name]))] ^= 1 << rng.randrange(8)
+
+    try:
+        machine = checkpoint.loads(repacked(saved, damage))
+    except MachineError:
+        return
+    machine.audit().check()
+    for domain in machine.domains:
+        domain.destroy()
+    machine.audit()
