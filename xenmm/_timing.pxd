@@ -123,6 +123,7 @@ cdef class EngineCore:
     cdef readonly object space
     cdef readonly object seed
     cdef dict _table_of
+    cdef bint _busy
     cdef xt_run *_runs
     cdef xt_pt_run *_pt[5]
     cdef _choose_functions(self, name)
@@ -137,6 +138,7 @@ cdef class EngineCore:
     cdef _one(self, virt, unsigned kind)
     cdef _cost(self, uint64_t cycles)
     cdef _unmapped(self)
+    cdef _refuse(self)
     cdef size_t _sized(self, const uint64_t *virt, const uint8_t *kinds, const uint8_t *sizes, int width,
                        bint once, size_t first, size_t last) except? 0
     cdef _drain(self)

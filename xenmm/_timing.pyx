@@ -9,7 +9,8 @@ here judges a configuration: xenmm.timing has validated it.
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
-from cpython.pycapsule cimport PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -44,6 +45,10 @@ cdef size_t _api_run(void *engine, const uint64_t *virt, const uint8_t *kinds, s
     return h.functions.run(h, virt, kinds, n)
 
 
+cdef void _release(object capsule) noexcept:
+    Py_DECREF(<object> PyCapsule_GetContext(capsule))
+
+
 cdef class EngineCore:
     """EngineCore(hierarchy, space, seed=0, instruction_set=None)
     --
@@ -55,6 +60,11 @@ cdef class EngineCore:
         self.state = <xt_engine *> calloc(1, sizeof(xt_engine))
         if self.state == NULL or not xt_buffers_init(self.state):
             raise MemoryError("the engine's buffers")
+        # Until __init__ has built something, there is memory alone.
+        self.state.functions = &xt_all_functions[0]
+        self.state.entry[0] = self.state.entry[1] = self.state.special = self.state.walk_entry = -1
+        self.state.identity = 1
+        self.state.memo.line_shift = 6
         self.api.abi_version = XENMM_TIMING_ABI
         self.api.engine = self.state
         self.api.access = _api_access
@@ -236,6 +246,8 @@ cdef class EngineCore:
     def flush(self):
         """Empty every cache and TLB, start the random policies anew, and reset the counts."""
         cdef int i
+        if self._busy:
+            self._refuse()
         for i in range(self.state.tables):
             xt_table_clear(&self.state.table[i], _mix(<uint64_t> self.seed + <uint64_t> i * 0x10001))
         self.state.memo.valid = 0
@@ -277,6 +289,8 @@ cdef class EngineCore:
         if straddle not in ("both", "once"):
             raise ConfigError(f"straddle: {straddle!r} is not 'both' or 'once'")
         cdef uint64_t address = self._address(virt)
+        if self._busy:
+            self._refuse()
         return self._cost(
             self.state.functions.access(self.state, address, <int> kind, <int> size, straddle == "once"))
 
@@ -288,6 +302,8 @@ cdef class EngineCore:
 
     cdef _one(self, virt, unsigned kind):
         cdef uint64_t address = self._address(virt)
+        if self._busy:
+            self._refuse()
         cdef uint64_t cycles = xenmm_timing_access(&self.api, address, kind)
         if cycles == XT_NO_COST:
             self._unmapped()
@@ -297,6 +313,10 @@ cdef class EngineCore:
         if cycles == XT_NO_COST:
             self._unmapped()
         return cycles
+
+    cdef _refuse(self):
+        # The blocks run without the interpreter's lock.
+        raise RuntimeError("another thread is using this engine")
 
     cdef _unmapped(self):
         raise FrameError(f"address {self.state.fault:#x} is not mapped by the address space")
@@ -323,6 +343,8 @@ cdef class EngineCore:
         cdef size_t n, first, last, done = 0
         cdef const uint64_t *virt
         cdef const uint8_t *kind = NULL
+        if self._busy:
+            self._refuse()
         _acquire(addresses, &a, "addresses", b"QL", 8)
         try:
             n = <size_t> a.len // 8
@@ -340,18 +362,23 @@ cdef class EngineCore:
                     kind = <const uint8_t *> k.buf
                     _check_kinds(kind, first, last)
                 if sizes is None:
+                    self._busy = True
                     with nogil:
                         done = self.state.functions.run(
                             self.state, virt + first, kind + first if kind != NULL else NULL, last - first)
+                    self._busy = False
                     return done
                 _acquire(sizes, &s, "sizes", b"BH", 0)
                 try:
                     if <size_t> (s.len // s.itemsize) != n:
                         raise ConfigError(f"sizes: {s.len // s.itemsize} sizes for {n} addresses")
                     _check_sizes(<const uint8_t *> s.buf, <int> s.itemsize, first, last)
-                    return self._sized(
+                    self._busy = True
+                    done = self._sized(
                         virt, kind, <const uint8_t *> s.buf, <int> s.itemsize, straddle == "once",
                         first, last)
+                    self._busy = False
+                    return done
                 finally:
                     PyBuffer_Release(&s)
             finally:
@@ -389,9 +416,11 @@ cdef class EngineCore:
     def counts(self):
         """Return every count since the last reset: dicts of numbers, and of lists in the order of `KINDS`."""
         cdef xt_engine *h = self.state
+        if self._busy:
+            self._refuse()
         self._drain()
         tables = {}
-        for name, index in self._table_of.items():
+        for name, index in (self._table_of or {}).items():
             tables[name] = {
                 "hits": [h.table[<int> index].hits[i] for i in range(XT_KINDS)],
                 "misses": [h.table[<int> index].misses[i] for i in range(XT_KINDS)],
@@ -414,8 +443,11 @@ cdef class EngineCore:
 
     @property
     def capsule(self):
-        """A capsule with the ``xenmm_timing_api`` of this engine; it must not outlive the engine."""
-        return PyCapsule_New(<void *> &self.api, XENMM_TIMING_CAPSULE, NULL)
+        """A capsule with the ``xenmm_timing_api`` of this engine; the engine lives as long as it does."""
+        capsule = PyCapsule_New(<void *> &self.api, XENMM_TIMING_CAPSULE, _release)
+        Py_INCREF(self)
+        PyCapsule_SetContext(capsule, <void *> self)
+        return capsule
 
     @property
     def instruction_set(self):

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import pickle
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -169,3 +172,42 @@ def test_an_engine_without_caches_counts_memory():
     engine = Engine(Hierarchy([], memory=Memory(100)))
     assert engine.load(0) == engine.load(0) == 100
     assert engine.run(TRACE[:100]).memory["reads"] == 100
+
+
+def test_two_threads_cannot_use_one_engine():
+    engine, long = Engine(H), np.tile(TRACE, 400)
+    worker = threading.Thread(target=engine.simulate, args=(long,))
+    worker.start()
+    refused = 0
+    while worker.is_alive():
+        try:
+            engine.load(0)
+        except RuntimeError as e:
+            assert "another thread" in str(e)
+            refused += 1
+    worker.join()
+    assert refused
+    assert engine.load(0) > 0
+
+
+def test_an_engine_that_was_never_made_is_memory():
+    engine = Engine.__new__(Engine)
+    assert engine.load(1 << 63) == 0
+    assert engine.counts()["memory_reads"][0] == 1
+
+
+def test_an_engine_is_made_once_and_not_pickled():
+    engine = Engine(H)
+    with pytest.raises(TypeError, match="made once"):
+        engine.__init__(H)
+    with pytest.raises(TypeError):
+        pickle.dumps(engine)
+
+
+def test_a_capsule_keeps_its_engine():
+    engine = Engine(H)
+    before = sys.getrefcount(engine)
+    capsule = engine.capsule
+    assert sys.getrefcount(engine) == before + 1
+    del capsule
+    assert sys.getrefcount(engine) == before

@@ -5,7 +5,7 @@
  *
  *     xenmm_timing_api *t = PyCapsule_GetPointer(capsule, XENMM_TIMING_CAPSULE);
  *
- * which lives as long as the engine that made it, and calls through it. One thread at a time may use an engine.
+ * which keeps the engine alive, and calls through it. One thread at a time may use an engine.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -2,7 +2,7 @@
 """One access at a time from Cython: ``from xenmm.timing cimport access, timing_of``.
 
 The Cython text of ``include/xenmm_timing.h``. Nothing to link and nothing imported: the capsule holds
-pointers. One thread at a time may use an engine, and the engine must outlive the pointer. Append-only.
+pointers. One thread at a time may use an engine; hold it while the pointer is in use. Append-only.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
