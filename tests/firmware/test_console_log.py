@@ -1073,3 +1073,37 @@ def test_crash_kernels_small_whole_map_is_not_preferred_to_a_damaged_one():
     assert read_map(log).ram == RAM
     assert dropped(read_map(log))
     assert read_map(log, boot=2).ram == ((0, 0x10000000),)
+
+
+# ---------------------------------------------------------------- what the device tree reserves
+
+
+def test_reserved_regions_of_xen_on_arm_are_listed_and_stay_ram() -> None:
+    (start, _), *_ = s.RAM
+    inside = f" RESVD[0]: {start + 0x10000:016x} - {start + 0x1FFFF:016x}"
+    outside = f" RESVD[1]: {1 << 50:016x} - {(1 << 50) + 0x2000:016x}"
+    found = read_map(s.xen(s.xen_arm(), inside, outside))
+    assert found.ram == read_map(s.xen(s.xen_arm())).ram
+    assert all(r.kind == "ram" for r in found.ranges)
+    assert found.stated.details["reserved"] == [
+        [start + 0x10000, start + 0x20000],
+        [1 << 50, (1 << 50) + 0x2000],
+    ]
+    notes = [n for n in found.notes if "reserved by the device tree" in n.text]
+    assert [n.source.line for n in notes] == [len(s.xen_arm()) + 1, len(s.xen_arm()) + 2]
+    assert "0x10000 bytes of it are RAM" in notes[0].text and "no RAM" in notes[1].text
+    assert read_map(found.to_json()).stated.details == found.stated.details
+
+
+@pytest.mark.parametrize("shown", ["all", "the kernel's part"])
+def test_a_mips_list_counts_unless_the_kernel_knows_more(shown: str) -> None:
+    whole = ["Determined physical RAM map:", " memory: 10000000 @ 00000000 (usable)"]
+    part = ["Determined physical RAM map:", " memory: 00700000 @ 00100000 (usable)"]
+    kernel = ["Early memory node ranges", "  node   0: [mem 0x0000000000000000-0x0000000003ffffff]"]
+    found = read_map(s.text((whole if shown == "all" else part) + kernel))
+    assert found.ram == ((0, 0x10000000 if shown == "all" else 0x4000000),)
+
+
+def test_a_guests_line_on_its_hypervisor_opens_no_boot() -> None:
+    log = s.text(s.linux_new(), "Xen version 4.2.", "SRAT: Node 0 PXM 0 [mem 0x00000000-0x7fffffff]")
+    assert len(read_map(log).srat or ()) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,64 @@ def test_log_is_read_as_the_truth_says(path: Path, case: dict) -> None:
         assert [r.pxm for r in found.srat or ()] == case["srat_pxm"]
     incomplete = case["outcome"] == "partial"
     assert any(n.level == "dropped" for n in found.notes) or not incomplete, "what is missing is said"
+
+
+STAMP = re.compile(r"\[ *\d+\.\d{6}\] ?")
+
+
+def _each_line(prefix: str, suffix: str = "") -> Callable[[str], str]:
+    return lambda text: "\n".join(prefix + line + suffix for line in text.split("\n"))
+
+
+#: What consoles, mailers and web pages do to a log without changing what it says.
+CHANGES: dict[str, Callable[[str], str]] = {
+    "CR LF": lambda text: text.replace("\n", "\r\n"),
+    "CR CR LF": lambda text: text.replace("\n", "\r\r\n"),
+    "quoted": _each_line("> "),
+    "quoted thrice": _each_line("> > >"),
+    "indented": _each_line("    "),
+    "tab": _each_line("\t"),
+    "blanks behind": _each_line("", "   "),
+    "non-breaking blanks": lambda text: text.replace(" ", "\xa0"),
+    "byte order mark": lambda text: "\ufeff" + text,
+    "level": _each_line("<6>"),
+    "syslog": _each_line("Jan  3 04:05:06 host1 kernel: "),
+    "journal": _each_line("2024-01-02T03:04:05.678901+00:00 host1 kernel: "),
+    "console's clock": _each_line("[2024-01-02 03:04:05] "),
+    "upper case": lambda text: re.sub(
+        r"(?<=\b0x)[0-9a-f]+\b|\b[0-9a-f]{8,16}\b", lambda m: m[0].upper(), text
+    ),
+    "dmesg -T": lambda text: STAMP.sub("[Tue Jan  9 03:12:44 2024] ", text),
+    "no stamps": lambda text: STAMP.sub("", text),
+    "caller": lambda text: re.sub(r"(\[ *\d+\.\d{6}\])", r"\1[    T0]", text),
+    "HTML": lambda text: "<pre>" + text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    "HTML breaks": lambda text: text.replace("\n", "<br>\n"),
+    "terminal": _each_line("\x1b[0m", "\x1b[K"),
+    "letter around": lambda text: f"Hi all,\n\nthe RAM: of my machine.\n\n{text}\n\nRegards\n",
+    "no last line end": lambda text: text.rstrip("\n"),
+    "sent twice": lambda text: f"{text}\n\n--- next message ---\n\n{text}",
+}
+#: How many of the changes each log is put through; every change meets many logs.
+_CHANGES_A_LOG = 6
+
+
+def _reading(text: str) -> object:
+    try:
+        found = read_map(text)
+    except MemoryMapError:
+        return None
+    others = sorted((r.start, r.end, r.kind) for r in found.ranges if r.kind != "ram")
+    return found.ram, others, sorted((r.start, r.end, r.node, r.flags) for r in found.srat or ())
+
+
+def test_what_mailers_and_consoles_do_changes_nothing(path: Path, case: dict) -> None:
+    text = path.read_bytes().decode("utf-8", "replace")
+    expected = _reading(text)
+    names = list(CHANGES)
+    first = sum(map(ord, case["file"]))
+    for step in range(_CHANGES_A_LOG):
+        name = names[(first + step * 4) % len(names)]
+        assert _reading(CHANGES[name](text)) == expected, name
 
 
 def test_every_range_names_its_line(path: Path, case: dict) -> None:

@@ -20,12 +20,12 @@ _FAMILIES: Final = {
     "e820": ("linux-e820", 1),
     "smap": ("freebsd-smap", 1),
     "efi": ("efi", 2),
+    "mips": ("mips-memory", 2),
     "nodes": ("linux-node-ranges", 4),
     "memblock": ("linux-memblock", 5),
     "pfn": ("linux-pfn-ranges", 5),
     "chunks": ("freebsd-chunks", 5),
     "iomem": ("iomem", 6),
-    "mips": ("mips-memory", 7),
 }
 _USER_FAMILIES: Final = {"user": ("linux-user", 0), "modified": ("linux-modified", 1)}
 #: The worst rank that still is the firmware's word, not the kernel's.
@@ -165,8 +165,8 @@ def _best(group: list[Candidate], map: str) -> tuple[Candidate, list[Note]] | No
     if map == "user" or len(user) == len(group):
         users = sorted(user, key=lambda c: (c.rank, not c.whole, c.first_line))
         return (users[0], []) if map == "user" and users else None
-    firmware = [c for c in group if c.rank <= _FIRMWARE and c not in user]
     kernel = [c for c in group if c.rank > _FIRMWARE]
+    firmware = [c for c in group if c.rank <= _FIRMWARE and c not in user and not _is_fragment(c, kernel)]
     by_rank = sorted(kernel, key=lambda c: (not c.whole, c.rank, c.first_line))
     if not firmware:
         return by_rank[0], []
@@ -181,6 +181,13 @@ def _best(group: list[Candidate], map: str) -> tuple[Candidate, list[Note]] | No
                 )
                 return other, [Note("warning", text, Source(best.ranges[0].source.file, best.first_line))]  # type: ignore[union-attr]
     return best, []
+
+
+def _is_fragment(candidate: Candidate, kernel: list[Candidate]) -> bool:
+    """Whether this is a MIPS list that knows only a part: some platforms tell their memory elsewhere."""
+    return candidate.family == "mips" and any(
+        c.whole and bytes_in(minus(c.ram, candidate.ram)) > MIB for c in kernel
+    )
 
 
 # ---------------------------------------------------------------- the result
@@ -200,6 +207,7 @@ def _finish(chosen: Candidate, notes: list[Note], file: str, strict: bool) -> Me
         text = f"{len(damage) - _MOST_NOTES} more of the same kinds"
         notes.append(Note("dropped", text, Source(file), dropped_bytes=lost or None))
     notes += _disagreements(chosen, srat or (), stated, where, file)
+    notes += _reserved_notes(chosen, stated, where, file)
     return MemoryMap(
         chosen.ranges,
         srat,
@@ -209,6 +217,15 @@ def _finish(chosen: Candidate, notes: list[Note], file: str, strict: bool) -> Me
         stated=stated,
         arch=_arch(chosen),
     )
+
+
+def _reserved_notes(chosen: Candidate, stated: Stated, where: dict[str, int], file: str) -> Iterable[Note]:
+    """What the device tree of Xen on Arm reserves: it stays RAM where it is RAM, and none of it is hidden."""
+    for number, (start, end) in enumerate(stated.details.get("reserved", ())):
+        inside = end - start - bytes_in(minus(((start, end),), chosen.ram)) if start < end else 0
+        where_to = f"{inside:#x} bytes of it are RAM and stay so" if inside else "it is no RAM"
+        text = f"[{start:#x}, {end:#x}) is reserved by the device tree; {where_to}"
+        yield Note("note", text, Source(file, where[f"reserved {number}"], chosen.format))
 
 
 def refuse_damage(damage: Sequence[Note], file: str) -> None:

@@ -89,9 +89,11 @@ _GAP = re.compile(
     r"|.*\bMissed \d+ kernel messages",
     re.I,
 )
-_IOMEM = re.compile(r"(?:\S*iomem:)?(?:\d+[:-])?\s*[0-9a-f]{8,16}-[0-9a-f]{8,16} :(?: |$)")
-# Banners, and not a sentence that begins with the same words.
-_VERSION = re.compile(r"\s*(?:Linux version \d\S*\s*(?:$|[(<#\[])|Xen version \d|Xen \d+\.\d\S*\s*$)")
+_IOMEM = re.compile(r"(?:\S*iomem:)?(?:\d+[:-])?\s*[0-9a-fA-F]{8,16}-[0-9a-fA-F]{8,16} :(?: |$)")
+# Banners, and not a sentence that begins with the same words; a guest's kernel prints "Xen version 4.2.".
+_VERSION = re.compile(
+    r"\s*(?:Linux version \d\S*\s*(?:$|[(<#\[])|Xen version \d(?!\S*\.\s*$)|Xen \d+\.\d\S*\s*$)"
+)
 _GUEST_ROW = re.compile(r"[0-9a-f]{8} - [0-9a-f:]{8}|\[mem 0x|[0-9a-f]{8}, ")
 _GUEST_KERNEL = re.compile(r"Hypervisor detected: Xen PV\b|paravirtualized kernel on Xen(?: PV)?\s*$")
 _UNDER_XEN = re.compile(r"Hypervisor detected: Xen\b|paravirtualized kernel on Xen\b")
@@ -99,6 +101,7 @@ _UNDER_XEN = re.compile(r"Hypervisor detected: Xen\b|paravirtualized kernel on X
 _FACT = re.compile(
     r"last_pfn = |Memory: \d|System RAM|Linux version|Xen version|ommand line:|PFN compression|PFN IDX"
     r"|PXM|Total RAM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU"
+    r"|RESVD\[|SALsystab"
 )
 _MARKS: Final = (
     "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM:", "PXM", "SRAT",
@@ -107,6 +110,7 @@ _MARKS: Final = (
     "latform", "ardware name", "ooting Linux", "..", "…", "8<", "snip", "skipped", " cut", "dropped", " lost",
     "uppressed", "issed ", "otplug", "ot-plug", "volatile", "usable", "eserved", "(ACPI", "(type ", "] type",
     "type=", " : ", "emory ranges", "emory Ranges", "Start 0x", " -> ", "oximity", "hunk(s)", " pages)", "(d",
+    "RESVD", "SALsystab", "Code 0", "Data 0", "Memory 0", "NVS 0", "IO 0", "Space 0", "Reserved 0",
 )  # fmt: skip
 #: A line without a match of this, and not right behind one with a match, holds nothing that is looked for.
 ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
@@ -151,7 +155,8 @@ class Scanner:
     def run(self) -> list[Boot]:
         near = -1
         for at, (number, raw) in enumerate(self._raw):
-            if ANYTHING.search(raw) is not None:
+            # Some marks hold a blank, which web pages make a non-breaking one.
+            if ANYTHING.search(raw) is not None or "\xa0" in raw:
                 near = at + _NEAR
             elif at > near:
                 continue
@@ -373,8 +378,10 @@ class Scanner:
     def _continue_flags(self, line: LogLine) -> None:
         """The flags of the SRAT row on the line before, wrapped."""
         last = self._last
-        if last is not None and last.family == "srat" and last.rows and line.number - last.rows[-1].line == 1:
-            placed = last.rows[-1]
+        if last is None or last.family != "srat" or not last.rows:
+            return
+        placed = last.rows[-1]
+        if line.number - placed.line <= _NEAR:
             placed.row = placed.row._replace(flags=placed.row.flags | rows.srat_flags(line.text))
 
 

@@ -23,6 +23,8 @@ _SORTED: Final = frozenset({"xen", "e820", "user", "modified"})
 _WITH_OTHERS: Final = _SORTED | {"smap", "efi"}
 #: The sizes of page that Linux is built with, in bytes: 64 KiB on POWER and arm64, 16 KiB on ia64 and arm64.
 _PAGE_SIZES: Final = (PAGE_SIZE, 16 << 10, 64 << 10, 8 << 10)
+#: Where a log does not tell: what distributions built for that architecture.
+_USUAL_PAGE: Final = {"ia64": 16 << 10}
 _EXCERPT: Final = 120
 _WINDOW = r"\[mem 0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\]"
 _NUMA_JOINED: Final = re.compile(rf"NUMA: Node (\d+) {_WINDOW} \+ {_WINDOW}")
@@ -88,8 +90,9 @@ def _page_size(rows: Sequence[Placed], boot: Boot) -> tuple[int, str]:
     if total is not None:
         return min(_PAGE_SIZES, key=lambda size: abs(pages * size - total)), ""
     arch = arch_of(boot.facts)
-    doubt = "" if arch == "x86" else f"the map counts pages; {PAGE_SIZE} bytes a page are assumed"
-    return PAGE_SIZE, doubt
+    size = _USUAL_PAGE.get(arch, PAGE_SIZE)
+    doubt = "" if arch == "x86" else f"the map counts pages; {size} bytes a page are assumed"
+    return size, doubt
 
 
 def excerpt(text: str) -> str:
@@ -148,18 +151,22 @@ def _order_notes(rows: Sequence[Placed], file: str, name: str) -> list[Note]:
 def minus(ram: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """What of the disjoint sorted ranges lies outside the other disjoint sorted ranges."""
     starts = [start for start, _ in others]
-    left: list[tuple[int, int]] = []
-    for start, end in ram:
-        at = max(0, bisect_right(starts, start) - 1)
-        for a, b in others[at:]:
-            if a >= end:
-                break
-            if start < a:
-                left.append((start, a))
-            start = max(start, b)
-        if start < end:
-            left.append((start, end))
-    return tuple(left)
+    return tuple(part for start, end in ram for part in _outside(start, end, others, starts))
+
+
+def _outside(
+    start: int, end: int, others: Sequence[tuple[int, int]], starts: Sequence[int]
+) -> Iterable[tuple[int, int]]:
+    """What of one range lies outside the others, whose starts are given for the search."""
+    for at in range(max(0, bisect_right(starts, start) - 1), len(others)):
+        a, b = others[at]
+        if a >= end:
+            break
+        if start < a:
+            yield start, a
+        start = max(start, b)
+    if start < end:
+        yield start, end
 
 
 def bytes_in(ranges: Iterable[tuple[int, int]]) -> int:
@@ -172,18 +179,20 @@ def _without_overlaps(ranges: tuple[MemoryRange, ...]) -> tuple[tuple[MemoryRang
     others = merge((r.start, r.end) for r in ranges if r.kind != "ram")
     if not others:
         return ranges, []
+    starts = [start for start, _ in others]
     kept: list[MemoryRange] = []
     notes: list[Note] = []
     for row in ranges:
-        if row.kind != "ram":
+        left = [(row.start, row.end)]
+        if row.kind == "ram":
+            left = list(_outside(row.start, row.end, others, starts))
+        lost = row.size - bytes_in(left)
+        if not lost:
             kept.append(row)
             continue
-        left = minus(((row.start, row.end),), others)
-        lost = row.size - bytes_in(left)
-        if lost:
-            where = f"[{row.start:#x}, {row.end:#x})"
-            text = f"{lost:#x} bytes of RAM {where} lie in rows of another type, and count as those"
-            notes.append(Note("dropped", text, row.source, dropped_bytes=lost))
+        where = f"[{row.start:#x}, {row.end:#x})"
+        text = f"{lost:#x} bytes of RAM {where} lie in rows of another type, and count as those"
+        notes.append(Note("dropped", text, row.source, dropped_bytes=lost))
         kept += [replace(row, start=a, end=b) for a, b in left]
     return tuple(kept), notes
 

@@ -12,6 +12,7 @@ Xen on Arm                ``RAM: A - B``                                 inclusi
 EFI table                 ``mem01: type=7, ... range=[0xA-0xB)``         as its bracket
 EFI table, other kernels  ``efi: 0xA-0xB [Conventional Memory| ...]``     inclusive
 EFI table by Xen          ``A-B type=7 attr=f``                          inclusive
+EFI table by FreeBSD      ``ConventionalMemory A VIRTUAL N``             N pages
 node ranges               ``node 0: [mem 0xA-0xB]``                      inclusive
 node ranges, before 3.5   ``0: 0xA -> 0xB``, ``0: A -> B``, pages        exclusive
 memblock                  ``memory[0x0] [0xA-0xB], 0xN bytes``           by its size
@@ -149,6 +150,11 @@ _EFI_BODY = re.compile(
 )
 # How Linux lists the table on arm64 and RISC-V.
 _EFI_PLAIN = re.compile(rf"efi: +0x({_N})-0x({_N}) +\[([^|\]]{{1,40}})(?:\|([^\]]{{0,90}}))?")
+# How FreeBSD lists the table: type, physical, virtual, pages.
+_EFI_FREEBSD = re.compile(
+    rf"\s*(Reserved|[A-Za-z]{{3,20}}(?:Code|Data|Memory|NVS|IO|Space)) +({_H}{{12,16}})"
+    rf" +(?:0x)?{_N} +({_H}{{8,16}})\b(.*)"
+)
 _SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_N}),? len=(?:0x)?({_N})")
 
 _SRAT = re.compile(r"(?:SRAT|NUMA): *Node +(\d+) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)")
@@ -178,6 +184,8 @@ _EFI_NAMES: Final = (
     ("acpi reclaim", 9), ("acpi mem nvs", 10), ("acpi memory nvs", 10), ("memory mapped i/o port", 12),
     ("memory mapped i/o", 11), ("mmio port", 12), ("mmio", 11), ("pal code", 13), ("persistent", 14),
 )  # fmt: skip
+# "BootServicesData" is "Boot Services Data", "ACPIMemoryNVS" is "ACPI Memory NVS".
+_JOINED_WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 #: The attribute bit EFI_MEMORY_SP, "specific purpose": such memory is soft-reserved (UEFI 2.10, 7.2).
 _EFI_MEMORY_SP: Final = 1 << 18
 
@@ -355,6 +363,10 @@ def _efi_typed(row: Row, number: int, attributes: int, name: str = "") -> Row:
 def efi_row(text: str) -> Row | None:
     if found := _EFI_PLAIN.search(text):
         return _efi_named(_closed(Row("efi"), found[1], found[2]), found[3], found[4] or "")
+    if found := _EFI_FREEBSD.match(text):
+        pages = int(found[3], 16) << 12
+        row = _sized(Row("efi"), found[2], f"{pages:x}", False)
+        return _efi_named(row, _JOINED_WORDS.sub(" ", found[1]).replace("IO", "I/O"), found[4])
     mark = _EFI.search(text)
     if mark is None:
         return None
@@ -437,7 +449,7 @@ MARKED: Final[tuple[tuple[re.Pattern[str], Callable[[str], Row | None]], ...]] =
     (re.compile(r"SRAT|PXM|proximity domain"), srat_row),
     (re.compile(r"BIOS-|user|modified|setup_data|Xen|e820"), e820_row),
     (re.compile(r"node +\d"), node_row),
-    (re.compile(r"mem\d|efi: +0x", re.I), efi_row),
+    (re.compile(r"mem\d|efi: +0x|(?:Code|Data|Memory|NVS|IO|Space|Reserved) +[0-9a-f]{12}", re.I), efi_row),
     (re.compile(r"SMAP"), smap_row),
     (re.compile(r"memory\[0x"), memblock_row),
     (re.compile(r"memory: "), mips_row),

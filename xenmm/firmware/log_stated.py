@@ -21,12 +21,13 @@ _COMMAND = re.compile(r"^\s*(?:Kernel command line|Command line|Bootdata ok \(co
 _XEN_VERSION = re.compile(r"\s*Xen version (\S+)")
 _COMPRESSION = re.compile(r"\s*(?:PFN compression|PDX compression|range +\d+ \[.*PFN IDX)")
 _NUMA_ROW = re.compile(r"\s*(?:SRAT|NUMA): *Node +\d+ +[A-Z]+ +\d+ ")
+_RESERVED = re.compile(r"\s*RESVD\[\d+\]: ([0-9a-f]{1,16}) - ([0-9a-f]{1,16})\b")
 _DMI = re.compile(r"\bDMI: ([^\n]*?)(?:, BIOS\b|$)")
 _MODEL = re.compile(r"\b(?:Machine model|Platform|Hardware name): (.+)")
 _ARCHES = (
     ("arm", re.compile(r"aarch64|arm-linux|armv\d|Booting Linux on physical CPU|gnueabi", re.I)),
     ("power", re.compile(r"powerpc|ppc64|OPAL|pSeries|PowerNV", re.I)),
-    ("ia64", re.compile(r"\bia64\b|Itanium", re.I)),
+    ("ia64", re.compile(r"\bia64\b|Itanium|SALsystab", re.I)),
     ("mips", re.compile(r"\bmips", re.I)),
     ("riscv", re.compile(r"\briscv", re.I)),
     ("loongarch", re.compile(r"loongarch", re.I)),
@@ -68,6 +69,10 @@ def read_facts(lines: Iterable[tuple[int, str]], xen: bool) -> tuple[Stated, dic
             first(details, "present_bytes", int(found[1], 16), number)
         if found := _COMMAND.match(text):
             first(facts, "command_line", found[1].rstrip(" )"), number)
+        if xen and (found := _RESERVED.match(text)):
+            reserved = details.setdefault("reserved", [])
+            where[f"reserved {len(reserved)}"] = number
+            reserved.append(_reserved(found))
         if xen and (found := _XEN_VERSION.match(text)):
             first(facts, "xen_version", found[1], number)
         if _COMPRESSION.match(text):
@@ -82,6 +87,16 @@ def read_facts(lines: Iterable[tuple[int, str]], xen: bool) -> tuple[Stated, dic
         **facts, pfn_compression=tuple(compression), numa_rows=tuple(dict.fromkeys(numa)), details=details
     )
     return stated, where
+
+
+def _reserved(found: re.Match[str]) -> list[int]:
+    """A region that the device tree reserves, half-open.
+
+    Xen on Arm prints those of the reserved-memory node with their last byte and those of the blob's header
+    with their end (xen/arch/arm/setup.c, early_print_info); ends are whole pages, so their last digits tell.
+    """
+    start, end = int(found[1], 16), int(found[2], 16)
+    return [start, end + 1 if end % PAGE_SIZE == PAGE_SIZE - 1 else end]
 
 
 def _memory_line(found: re.Match[str], number: int, first: Any, facts: Any, details: Any) -> None:
