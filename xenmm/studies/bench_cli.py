@@ -26,6 +26,8 @@ def add_parser(subparsers: Any) -> Any:
     """Add the command to the subparsers of ``xenmm``; the parser's ``command`` default is :func:`command`."""
     import argparse
 
+    from .silicon_cli import add_arguments
+
     parser = subparsers.add_parser(
         "bench",
         help=_HELP,
@@ -50,6 +52,7 @@ def add_parser(subparsers: Any) -> Any:
         metavar="PART",
         help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, unicorn",
     )
+    add_arguments(parser)
     parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=command)
     return parser
@@ -57,6 +60,10 @@ def add_parser(subparsers: Any) -> Any:
 
 def command(args: argparse.Namespace) -> int:
     """Measure as the arguments say; 1 when ``--check`` finds a target missed, else 0."""
+    if args.silicon or args.predict or args.uarch:
+        from . import silicon_cli
+
+        return silicon_cli.command(args)
     import json
 
     from .bench import PARTS, Effort, run

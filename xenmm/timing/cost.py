@@ -126,6 +126,7 @@ def cost(
     *,
     values: Mapping[str, Any] | None = None,
     around: float = 0.0,
+    copies: float = 0.0,
 ) -> Cost:
     """Return what a primitive costs.
 
@@ -139,6 +140,8 @@ def cost(
         The boot parameters' values: how many bytes a constant takes in the code. Assumed where not given.
     around : float
         ALU operations of a loop around it, for each call.
+    copies : float
+        Copies of registers that the loop makes for each call; they are renamed and take no ALU.
     """
     core = uarch if isinstance(uarch, Operations) else operations_of(uarch)
     p = program(primitive, mode, way)
@@ -158,7 +161,7 @@ def cost(
         "shifts": (len(shifts) + more) / core.shifts,
         "loads": reads / core.loads,
         "stores": writes / core.stores,
-        "width": (ops + around) / core.width,
+        "width": (ops + around + copies) / core.width,
         "atomics": float(atomics * core.atomic_interval),
     }
     busiest = max(parts, key=lambda k: parts[k])
@@ -197,11 +200,6 @@ def code_bytes(p: Program, values: Mapping[str, Any]) -> int:
 
 
 def _step_bytes(s: Step, way: str, values: Mapping[str, Any]) -> int:
-    constant = s.immediate
-    if s.parameter is not None and way == "constants":
-        constant = int(values.get(s.parameter, 1 << 20 if s.parameter in _SHORT else 1 << 62))
-    if s.kind in SHIFTS:
-        return _REGISTERS + (_LOAD_CL if s.parameter and way == "variables" else constant is not None)
     if s.kind == "index":
         # The table's address comes first, from memory or by itself.
         return _MEMORY + (_BYTE if s.parameter else _INDEXED)
@@ -210,6 +208,11 @@ def _step_bytes(s: Step, way: str, values: Mapping[str, Any]) -> int:
     if s.kind == "atomic":
         # The old value goes to rax.
         return _ATOMIC + _REGISTERS + _JUMP
+    constant = s.immediate
+    if s.parameter is not None and way == "constants":
+        constant = int(values.get(s.parameter, 1 << 20 if s.parameter in _SHORT else 1 << 62))
+    if s.kind in SHIFTS:
+        return _REGISTERS + (_LOAD_CL if s.parameter and way == "variables" else constant is not None)
     jump = _JUMP if s.kind == "br" else 0
     if s.parameter is not None and way == "variables":
         return _MEMORY + jump

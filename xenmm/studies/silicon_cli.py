@@ -1,0 +1,129 @@
+"""``xenmm bench --silicon``: a record of model and silicon as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+#: Machines whose frame tables are larger than caches, and whose frames both compressions squeeze.
+_MACHINE = "candidate-8x32g-512g"
+_QUICK_MACHINE = "candidate-4x4g-64g"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments to those of ``xenmm bench``."""
+    group = parser.add_argument_group("the model against this processor")
+    group.add_argument(
+        "--silicon", action="store_true", help="measure each primitive here, beside what the model says"
+    )
+    group.add_argument(
+        "--uarch", metavar="NAME", help="with --silicon: the preset (default: this processor's)"
+    )
+    group.add_argument(
+        "--predict", action="store_true", help="with --silicon: only what the model says; nothing is measured"
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    """Predict and measure as the arguments say; 0."""
+    from ..firmware import read_map
+    from ..maps import open_map
+    from ..report.inputs import load, need_ram
+    from .silicon import run
+
+    name = _QUICK_MACHINE if args.quick else _MACHINE
+    fallback = read_map(open_map(name), name=name)
+    memory_map = fallback
+    if args.file is not None:
+        read, given = load(args.file, sys.stdin.buffer.read() if args.file == "-" else None)
+        memory_map = need_ram(read, given.name)
+    record = run(
+        memory_map,
+        fallback,
+        uarch=args.uarch,
+        quick=args.quick,
+        predict_only=args.predict,
+        progress=_progress,
+    )
+    record = {"schema": record.pop("schema"), "command": _command(args), **record}
+    text = json.dumps(record, indent=1) + "\n"
+    if args.json is not None and args.json != "-":
+        with open(args.json, "w") as file:
+            file.write(text)
+    sys.stdout.write(text if args.json == "-" else render(record))
+    return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    words = ["xenmm bench", *([args.file] if args.file else []), "--silicon"]
+    words += [f"--uarch {args.uarch}"] if args.uarch else []
+    words += [f"--{name}" for name in ("predict", "quick") if getattr(args, name)]
+    return " ".join([*words, f"--json {args.json}"] if args.json else words)
+
+
+def _progress(part: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"silicon: {part}\n")
+
+
+def render(record: dict[str, Any]) -> str:
+    """A record as text: the model, silicon and the error side by side, and llvm-mca's figure."""
+    lines = []
+    if "cpu" in record:
+        clock = record["clock"]
+        lines.append(f"{record['cpu']}; preset {record['uarch']}; {record['compiler']}")
+        more = f" ({clock['ghz']} GHz)" if "ghz" in clock else ""
+        lines.append(f"a cycle: {clock['cycle']}{more}")
+        mca = record["llvm_mca"]
+        lines.append(f"llvm-mca: {mca.get('skipped') or mca['version'] + ', ' + mca['mcpu']}")
+    else:
+        lines.append(f"preset {record['uarch']}: what the model says; nothing was measured")
+    for way in ("variables", "constants"):
+        for mode in dict.fromkeys(r["mode"] for r in record["primitives"]):
+            rows = [r for r in record["primitives"] if (r["mode"], r["way"]) == (mode, way)]
+            lines += ["", *_primitives(f"{mode}, {way}", rows)]
+    lines += ["", *_cycles("pointer chase, cycles", record["plateaus"], "what")]
+    rows = [{**r, "name": f"{r['what']}: {r['mode']}, {r['page_size']} pages"} for r in record["end_to_end"]]
+    lines += ["", *_cycles("end to end, cycles a frame", rows, "name")]
+    if "errors" in record:
+        lines += ["", "errors of the model against silicon (absolute)"]
+        for name, e in record["errors"].items():
+            lines.append(f"  {name}: {e['mean']:.1%} on average, worst {e['worst']:.0%} ({e['worst_is']})")
+    return "\n".join(lines) + "\n"
+
+
+def _primitives(head: str, rows: list[dict[str, Any]]) -> list[str]:
+    columns = ["latency", "throughput", "code_bytes"]
+    titles = ["model", "silicon", "error", "mca"]
+    out = [f"{head:<24}" + "".join(f"{c:^{9 * (4 if c != 'code_bytes' else 3)}}" for c in columns)]
+    out.append(
+        " " * 24 + "".join(f"{t:>9}" for c in columns for t in titles if (c, t) != ("code_bytes", "mca"))
+    )
+    for r in rows:
+        cells = []
+        for c in columns:
+            cells += [_figure(r.get(c)), _figure(r.get(f"{c}_measured")), _percent(r.get(f"{c}_error"))]
+            if c != "code_bytes":
+                cells.append(_figure(r.get(f"{c}_mca")))
+        out.append(f"{r['primitive']:<24}" + "".join(f"{c:>9}" for c in cells))
+    return [line.rstrip() for line in out]
+
+
+def _cycles(head: str, rows: list[dict[str, Any]], key: str) -> list[str]:
+    out = [f"{head:<48}{'model':>10}{'silicon':>10}{'error':>9}"]
+    for r in rows:
+        measured, error = _figure(r.get("cycles_measured")), _percent(r.get("cycles_error"))
+        out.append(f"{r[key]:<48}{_figure(r['cycles']):>10}{measured:>10}{error:>9}".rstrip())
+    return out
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.0%}"
