@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 RECORD_SCHEMA: Final = "xenmm-silicon/1"
 _FLAGS: Final = ("-O2", "-fcf-protection=none", "-falign-loops=64")
-_CALLS: Final = 1 << 15
+_CALLS: Final = 1 << 16
+_ADDITIONS: Final = 1 << 19
 _HUGE: Final = 1 << 21
 #: LLVM's name for a microarchitecture of ours, or for the nearest that older versions know.
 _MCA: Final = {
@@ -126,14 +127,17 @@ class Clock:
     def measure(self, tasks: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
         """Return the least cycles of each task, of `rounds` samples taken in turn."""
         least = dict.fromkeys(tasks, float("inf"))
-        addition = float("inf")
+        addition = nothing = float("inf")
         for _ in range(rounds):
-            addition = min(addition, self._once(self._add) / (8 * _CALLS))
+            # What reading the clock itself takes, and the call, is taken off every sample.
+            nothing = min(nothing, self._once(lambda: self._library.chain_addition(1, 0)))
+            addition = min(addition, self._once(lambda: self._library.chain_addition(1, _ADDITIONS)))
             for name, task in tasks.items():
                 least[name] = min(least[name], self._once(task))
-        self._addition = addition
-        # Counted or not, an addition is a cycle: a counter of cycles should say 1.
-        return {name: value / (1.0 if self.counted else addition) for name, value in least.items()}
+        self._addition = (addition - nothing) / _ADDITIONS
+        # A counter of cycles should say that an addition takes one.
+        cycle = 1.0 if self.counted else self._addition
+        return {name: (value - nothing) / cycle for name, value in least.items()}
 
     def describe(self) -> dict[str, Any]:
         """What a cycle was, for the record."""
@@ -143,9 +147,6 @@ class Clock:
             "cycle": "CPU time of one addition in a chain; no cycle counter may be read here",
             "ghz": round(1 / self._addition, 3),
         }
-
-    def _add(self) -> None:
-        self._library.chain_addition(1, 8 * _CALLS)
 
     def _once(self, task: Callable[[], Any]) -> float:
         read = (lambda: self._library.read_cycles(self._fd)) if self.counted else self._library.cpu_ns
