@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> Any:
 
 def command(args: argparse.Namespace) -> int:
     """Measure as the arguments say; 1 when ``--check`` finds a target missed, else 0."""
-    if args.silicon or args.predict or args.uarch:
+    if args.silicon or args.predict or args.uarch is not None:
         from . import silicon_cli
 
         return silicon_cli.command(args)

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -30,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Predict and measure as the arguments say; 0."""
+    if not args.silicon:
+        raise ConfigError("bench: --predict and --uarch belong to --silicon")
+    if args.check or args.only:
+        raise ConfigError("bench: --check and --only do not go with --silicon")
     from ..firmware import read_map
     from ..maps import open_map
     from ..report.inputs import load, need_ram
