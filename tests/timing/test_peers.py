@@ -57,7 +57,9 @@ def cachegrind_misses(program, out):
     """Return the misses of I1, D1 and LL, as cachegrind counts them."""
     options = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=262144,8,64"]
     command = ["valgrind", "--tool=cachegrind", *options, f"--cachegrind-out-file={out}", *program]
-    done = subprocess.run(command, check=True, env={}, capture_output=True, text=True)
+    # The program must see the same standard output in both runs: it behaves by what that is.
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    done = subprocess.run(command, check=True, env={}, text=True, **streams)
     counts = {}
     for name in ("I1  misses", "D1  misses", "LL misses"):
         found = re.search(rf"{name}: +([\d,]+)", done.stderr)
@@ -85,5 +87,5 @@ def test_a_real_program_within_a_thousandth_of_cachegrind(tmp_path):
         run.feed(chunk.addresses, chunk.kinds, chunk.sizes)
     ours = run.result().caches
     for name, counted in (("I1  misses", "I1"), ("D1  misses", "D1"), ("LL misses", "LL")):
-        # The two runs differ by the tool that started them, too: a handful of lines of start-up.
-        assert ours[counted].misses == pytest.approx(theirs[name], rel=1e-3, abs=8), name
+        # A few lines more or less are the two tools' own start-up.
+        assert ours[counted].misses == pytest.approx(theirs[name], rel=1e-3, abs=4), name
