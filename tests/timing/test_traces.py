@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import io
 import lzma
+import random
 import shutil
 import struct
 import subprocess
@@ -186,3 +188,33 @@ def test_lackeys_own_output(tmp_path):
     assert trace.format == "lackey"
     assert trace.bad == 0
     assert all((kinds == k).sum() > 1000 for k in (R, W, X))
+
+
+def damaged(rng):
+    """Return a trace with some bytes changed, cut, inserted or doubled."""
+    array = io.BytesIO()
+    np.save(array, np.arange(50, dtype=np.uint64))
+    plain = [LACKEY.encode(), PERF.encode(), b"LD 0x12\nST 0xff\n" * 9, rng.randbytes(640), array.getvalue()]
+    data = rng.choice(
+        [*plain, *map(gzip.compress, plain[:2]), lzma.compress(plain[0]), bz2.compress(plain[2])]
+    )
+    for _ in range(rng.randrange(6)):
+        at = rng.randrange(len(data) + 1)
+        data = rng.choice([data[:at], data[:at] + rng.randbytes(5) + data[at:], data + data[:at]])
+        data = data[: at - 1] + rng.randbytes(1) + data[at:]
+    return data
+
+
+def test_damage_never_ends_in_anything_but_an_error(tmp_path):
+    rng, read = random.Random(11), 0
+    for _ in range(400):
+        path = write(tmp_path, damaged(rng))
+        try:
+            trace = open_trace(path, rng.choice([None, *traces.FORMATS]))
+            for _, kind, size in accesses(trace):
+                assert kind in (R, W, X)
+                assert 1 <= size <= 9999
+            read += 1
+        except TraceError as e:
+            assert "\n" not in str(e)
+    assert 50 < read < 350
