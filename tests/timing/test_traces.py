@@ -83,6 +83,13 @@ def test_a_bad_line_is_told_by_file_and_line_and_counted(tmp_path):
     assert trace.problems[0] == f"{path}:2: no access of a ldst trace: 'LD 0xzz'"
 
 
+def test_sizes_end_where_the_engines_do(tmp_path):
+    trace = open_trace(write(tmp_path, " L 10,4096\n L 20,4097\n L 30,999\n L 40,0\n L 50,10000\n"))
+    assert accesses(trace) == [(16, R, 4096), (48, R, 999)]
+    assert trace.problems[0] == f"{trace.file}:2: an access of more than 4096 bytes: 'L 20,4097'"
+    assert trace.bad == 3
+
+
 def test_line_numbers_hold_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(traces, "_BLOCK_BYTES", 64)
     lines = [f"LD {n:#x}" for n in range(500)]
@@ -213,7 +220,7 @@ def test_damage_never_ends_in_anything_but_an_error(tmp_path):
             trace = open_trace(path, rng.choice([None, *traces.FORMATS]))
             for _, kind, size in accesses(trace):
                 assert kind in (R, W, X)
-                assert 1 <= size <= 9999
+                assert 1 <= size <= 4096
             read += 1
         except TraceError as e:
             assert "\n" not in str(e)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FORMATS: Final = ("lackey", "din", "ldst", "perf", "champsim", "raw", "npy")
 _BLOCK_BYTES: Final = 1 << 20
 _SHOWN_PROBLEMS: Final = 20
+#: What the engine takes as one access, in bytes.
+_SIZE_MAX: Final = 4096
 _READ, _WRITE, _EXECUTE, _MODIFY = 0, 1, 2, 3
 
 _HEX: Final = rb"(?:0[xX])?([0-9a-fA-F]{1,16})"
@@ -286,7 +288,7 @@ def _text(trace: Trace) -> Iterator[Chunk]:
                 whole += b"\n"
             found = pattern.findall(whole)
             lines = whole.count(b"\n")
-            if len(found) != lines:
+            if len(found) != lines or any(len(f[2]) > 3 for f in found):
                 found = _sift(trace, pattern, whole, line)
             if found:
                 yield _records(found)
@@ -307,6 +309,8 @@ def _sift(
                 trace.remarks += 1
             else:
                 trace.problem(number, f"no access of a {trace.format} trace", text.strip())
+        elif m[3] and int(m[3]) > _SIZE_MAX:
+            trace.problem(number, f"an access of more than {_SIZE_MAX} bytes", text.strip())
         else:
             good.append((m[1], m[2], m[3]))
     return good
