@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .boot.frozen import OwnParameter
     from .boot.host import Host, boot
     from .boot.overhead import Overhead
     from .config import get_include, show_config
@@ -39,6 +40,7 @@ __all__ = [
     "MemoryMap",
     "MemoryMapError",
     "Overhead",
+    "OwnParameter",
     "WriteOnceError",
     "XenmmError",
     "__version__",
@@ -60,6 +62,7 @@ _HOMES = {
     "MemoryMap": ".firmware.memory_map",
     "MemoryMapError": ".errors",
     "Overhead": ".boot.overhead",
+    "OwnParameter": ".boot.frozen",
     "WriteOnceError": ".errors",
     "XenmmError": ".errors",
     "get_include": ".config",

@@ -15,6 +15,7 @@ cdef class FrozenParameters:
     cdef tuple _names
     cdef tuple _values
     cdef tuple _writers
+    cdef tuple _own
     cdef _ParameterPage page
 
 

@@ -196,7 +196,8 @@ cdef class FrozenParameters:
     tuples that no Python code reaches, and the struct's page is read-only to the processor.
     """
 
-    def __cinit__(self, names, values, writers):
+    def __cinit__(self, names, values, writers, own=()):
+        self._own = tuple(own)
         self._names = tuple(names)
         self._values = tuple(values)
         self._writers = tuple(writers)
@@ -210,6 +211,11 @@ cdef class FrozenParameters:
             return self._values[self._names.index(name)]
         except ValueError:
             raise KeyError(name) from None
+
+    @property
+    def own(self):
+        """The parameters that the embedder registered, as definitions; their values stand with ours."""
+        return self._own
 
     def writer(self, name, /):
         """Who wrote the parameter during boot."""

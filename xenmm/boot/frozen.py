@@ -6,12 +6,14 @@ parameter and its first writer.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from .._core import FrozenParameters
 from ..constants import U64_END
-from ..errors import WriteOnceError
+from ..errors import ConfigError, WriteOnceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,39 @@ PARAMETERS: Final = (
     Parameter("xen_phys_start", "maddr or None", "where the image lies, when the boot was told"),
 )
 _BY_NAME: Final = {p.name: p for p in PARAMETERS}
+_OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnParameter(Parameter):
+    """A write-once parameter of a simulator that embeds this, registered with ``boot(parameters=...)``.
+
+    Attributes
+    ----------
+    name : str
+        Lower case, a C identifier, none of ours.
+    unit, rule : str
+        As for every parameter: what it counts, and where it comes from.
+    value : int or callable
+        In [0, 2^64); or what computes it at the end of boot, told a function that reads a parameter by name.
+    """
+
+    value: int | Callable[[Callable[[str], Any]], int] = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _OWN_NAME.match(self.name):
+            raise ConfigError(f"parameter name {self.name!r} is no lower-case identifier")
+        if self.name in _BY_NAME:
+            raise ConfigError(f"parameter {self.name} is Xen's own")
+        if not isinstance(self.unit, str) or not isinstance(self.rule, str):
+            raise ConfigError(f"parameter {self.name}: unit and rule are texts")
+
+    def write_into(self, slots: BootSlots) -> None:
+        """Compute the value and write it, once."""
+        value = self.value(slots.read) if callable(self.value) else self.value
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < U64_END:
+            raise ConfigError(f"parameter {self.name} must be an integer in [0, 2^64), got {value!r}")
+        slots.write(self.name, value, writer="the embedder")
 
 
 def _immutable(value: Any) -> Any:
@@ -99,12 +134,12 @@ class BootParameters(FrozenParameters):
                 "rule": p.rule,
                 "writer": self.writer(p.name),
             }
-            for p in PARAMETERS
+            for p in (*PARAMETERS, *self.own)
         }
 
     def __str__(self) -> str:
         rows = [("parameter", "value", "unit", "rule", "written by")]
-        for p in PARAMETERS:
+        for p in (*PARAMETERS, *self.own):
             rows.append((p.name, value_text(p.name, self[p.name]), p.unit, p.rule, self.writer(p.name)))
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ([cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)] for row in rows)
@@ -117,9 +152,13 @@ class BootParameters(FrozenParameters):
 class BootSlots:
     """The parameters while boot runs: each takes exactly one :meth:`write`."""
 
-    __slots__ = ("_frozen", "_values", "_writers")
+    __slots__ = ("_frozen", "_known", "_own", "_values", "_writers")
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[OwnParameter] = ()) -> None:
+        self._own = tuple(own)
+        self._known = {**_BY_NAME, **{p.name: p for p in self._own}}
+        if len(self._known) != len(_BY_NAME) + len(self._own):
+            raise ConfigError("two parameters of the embedder have one name")
         self._values: dict[str, Any] = {}
         self._writers: dict[str, str] = {}
         self._frozen = False
@@ -132,7 +171,7 @@ class BootSlots:
         WriteOnceError
             If it was written before, is no parameter, or boot is over.
         """
-        if name not in _BY_NAME:
+        if name not in self._known:
             raise WriteOnceError(f"{name!r} is no boot parameter (written by {writer})")
         if self._frozen:
             first = self._writers.get(name, "nobody")
@@ -164,13 +203,15 @@ class BootSlots:
         """
         if self._frozen:
             raise WriteOnceError("the boot parameters are already frozen")
-        missing = [p.name for p in PARAMETERS if p.name not in self._writers]
+        every = [*PARAMETERS, *self._own]
+        missing = [p.name for p in every if p.name not in self._writers]
         if missing:
             raise WriteOnceError(f"frozen before anything wrote {', '.join(missing)}")
         frozen = BootParameters(
-            [p.name for p in PARAMETERS],
-            [_immutable(self._values[p.name]) for p in PARAMETERS],
-            [self._writers[p.name] for p in PARAMETERS],
+            [p.name for p in every],
+            [_immutable(self._values[p.name]) for p in every],
+            [self._writers[p.name] for p in every],
+            [Parameter(p.name, p.unit, p.rule) for p in self._own],
         )
         self._frozen = True
         return frozen

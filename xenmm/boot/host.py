@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..errors import ConfigError
 from ..firmware.memory_map import MemoryMap
 from ._runs import Run
 from .e820 import Lost
-from .frozen import BootSlots
+from .frozen import BootSlots, OwnParameter
 from .hazards import Hazard
 from .host_json import host_to_dict
 from .overhead import Costs, Overhead
@@ -35,7 +36,9 @@ class Host(HostCore):
     plan: HostPlan
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _boot_again, (self.plan.memory_map, self.plan.profile.name, self.plan.options)
+        # Values of the embedder's parameters, not what computed them: they were written once.
+        own = [OwnParameter(p.name, p.unit, p.rule, self.params[p.name]) for p in self.params.own]
+        return _boot_again, (self.plan.memory_map, self.plan.profile.name, self.plan.options, own)
 
     def __repr__(self) -> str:
         plan = self.plan
@@ -178,13 +181,17 @@ class Host(HostCore):
         return host_to_dict(self.plan, dict(self.params))
 
 
-def _boot_again(memory_map: MemoryMap, profile: str, options: BootOptions) -> Host:
-    return _boot(memory_map, get_profile(profile), options)
+def _boot_again(
+    memory_map: MemoryMap, profile: str, options: BootOptions, own: Sequence[OwnParameter] = ()
+) -> Host:
+    return _boot(memory_map, get_profile(profile), options, own)
 
 
-def _boot(memory_map: MemoryMap, profile: Profile, options: BootOptions) -> Host:
-    slots = BootSlots()
+def _boot(memory_map: MemoryMap, profile: Profile, options: BootOptions, own: Sequence[OwnParameter]) -> Host:
+    slots = BootSlots(own)
     plan = plan_boot(memory_map, profile, options, slots)
+    for parameter in own:
+        parameter.write_into(slots)
     return Host(slots.freeze(), plan)
 
 
@@ -198,6 +205,7 @@ def boot(
     stack_guards: bool = False,
     xen_phys_start: int | None = None,
     command_line: str | None = None,
+    parameters: Sequence[OwnParameter] = (),
 ) -> Host:
     """Boot an emulated Xen memory layer on a machine's memory map, and freeze it.
 
@@ -219,6 +227,8 @@ def boot(
         Machine address of Xen's image, 2 MiB-aligned, for conversions of virtual addresses inside it.
     command_line : str, optional
         Xen's boot options; by default those that a Xen log states; ``"ignore"`` for none.
+    parameters : sequence of OwnParameter
+        Write-once parameters of the simulator that embeds this: frozen with ours, constants of exports.
 
     Returns
     -------
@@ -247,7 +257,7 @@ def boot(
         xen_phys_start=_checked_phys_start(xen_phys_start),
         command_line=command_line,
     )
-    return _boot(_as_map(source), chosen, options)
+    return _boot(_as_map(source), chosen, options, tuple(parameters))
 
 
 def _checked_phys_start(value: int | None) -> int | None:

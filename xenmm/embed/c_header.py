@@ -135,7 +135,7 @@ def c_header(host: HostCore, *, prefix: str = "machine") -> str:
         mode=mode,
         words=len(groups),
         groups=_rows(groups),
-        constants=_constants(struct, names),
+        constants=_constants(struct, names) + _own_constants(host, names),
         fields=_fields(struct, names),
         asserts=_mask_asserts(struct, names) if mode == "mask" else "",
         errors=_errors(names),
@@ -169,6 +169,15 @@ def _without_last_zeros(values: tuple[int, ...]) -> tuple[int, ...]:
 def _rows(values: tuple[int, ...]) -> str:
     rows = (", ".join(_hex(v) for v in values[i : i + 4]) for i in range(0, len(values), 4))
     return ",\n".join(f"    {row}" for row in rows)
+
+
+def _own_constants(host: HostCore, names: dict[str, str]) -> str:
+    # The embedder's own write-once parameters, under a prefix that nothing else has.
+    return "".join(
+        f"\n/* {_comment(p.unit)}: {_comment(p.rule)} */\n"
+        f"#define {names['P']}_OWN_{p.name.upper()} {_hex(host.params[p.name])}"
+        for p in host.params.own
+    )
 
 
 def _constants(struct: dict[str, Any], names: dict[str, str]) -> str:

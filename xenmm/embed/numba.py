@@ -43,6 +43,21 @@ class Conversions:
     mfn_valid: _Function
 
 
+def constants(host: HostCore) -> Any:
+    """Return the embedder's own write-once parameters as a named tuple of ``numpy.uint64``.
+
+    A compiled function that closes over it, or has it as a global, holds the values as constants:
+    ``own = constants(host)``, then ``own.rob_entries`` inside the function.
+    """
+    from collections import namedtuple
+
+    import numpy as np
+
+    names = [p.name for p in host.params.own]
+    made: Any = namedtuple("OwnParameters", names)  # type: ignore[misc]
+    return made(*(np.uint64(host.params[name]) for name in names))
+
+
 def functions(host: HostCore) -> Conversions:
     """Return a host's conversions, compiled by numba at the first call of each.
 

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..boot.frozen import OwnParameter
 from ..boot.host import boot
 from ..errors import MachineError, XenmmError
 from ..firmware import own_json
@@ -70,6 +71,7 @@ def dumps(machine: Machine) -> bytes:
         "profile": host.profile.name,
         "boot": asdict(host.options),
         "params_sha256": _params_digest(host),
+        "own": [[p.name, p.unit, p.rule, host.params[p.name]] for p in host.params.own],
         "machine": machine.options,
         "added": machine.added,
         "structs": machine._struct_sizes(),
@@ -148,7 +150,8 @@ def _rebuild(header: dict[str, Any], sections: dict[str, bytes]) -> Machine:
     from .machine import Machine
 
     options = dict(header["boot"])
-    host = boot(own_json.from_dict(header["map"]), header["profile"], **options)
+    own = [OwnParameter(*fields) for fields in header["own"]]
+    host = boot(own_json.from_dict(header["map"]), header["profile"], parameters=own, **options)
     if _params_digest(host) != header["params_sha256"]:
         raise MachineError("its host boots differently in this version")
     machine = Machine(host, **_machine_options(header["machine"]))

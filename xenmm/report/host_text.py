@@ -46,7 +46,8 @@ def render_host(host: Host, given: Input, width: int = 80) -> str:
 
 
 def _params(host: Host, width: int) -> list[str]:
-    rows = [(p.name, _value(p.name, host.params[p.name]), f"{p.unit}; {p.rule}") for p in PARAMETERS]
+    every = (*PARAMETERS, *host.params.own)
+    rows = [(p.name, _value(p.name, host.params[p.name]), f"{p.unit}; {p.rule}") for p in every]
     names, values = (max(len(row[i]) for row in rows) for i in range(2))
     lines = heading("Boot parameters, frozen: value, unit, rule")
     for name, value, text in rows:
