@@ -103,6 +103,8 @@ _FACT = re.compile(
     r"|PXM|Total RAM|DMI:|Machine model:|Platform:|Hardware name:|PDX|NUMA|SRAT|Booting Linux on physical CPU"
     r"|RESVD\[|SALsystab"
 )
+#: What a line that is no row may be; a line without a match is at most a row or a gap.
+_ASIDE = re.compile("|".join((_HEADING_WORD.pattern, _UNDER_XEN.pattern, _FACT.pattern, r"Xen \d")))
 _MARKS: Final = (
     "e820", "BIOS-", "user: ", "odified", "setup_data", "Xen", "AM map", "emory map", "RAM:", "PXM", "SRAT",
     "node ", "node_map", "efi: ", "EFI: mem", "range=[", "SMAP", "emory[0x", "emory: ", "Memory:", "NUMA",
@@ -182,12 +184,8 @@ class Scanner:
         if " :" in text and _IOMEM.match(text):
             self._iomem = [self._iomem[0] if self._iomem else at, at]
             return
-        if _VERSION.match(text):
-            self._version(line)
-        if _UNDER_XEN.search(text):
-            self._boot_of(line).under_xen = True
-            self._boot_of(line).is_guest |= _GUEST_KERNEL.search(text) is not None
-        if _HEADING_WORD.search(text) and self._heading(line):
+        aside = _ASIDE.search(text) is not None
+        if aside and self._aside(line):
             return
         if at >= self._skip_to and (found := self._rows(at, line)):
             for row in found:
@@ -196,10 +194,20 @@ class Scanner:
             self._gap(line)
         elif _CONTINUED.match(text):
             self._continue_flags(line)
-        if _FACT.search(text):
+        if aside and _FACT.search(text):
             if "ommand line:" in text:
                 text = self._unwrapped(at, text)
             self._boot_of(line).facts.append((line.number, text))
+
+    def _aside(self, line: LogLine) -> bool:
+        """Take note of a banner or of who runs below; whether the line is a heading."""
+        text = line.text
+        if _VERSION.match(text):
+            self._version(line)
+        if _UNDER_XEN.search(text):
+            self._boot_of(line).under_xen = True
+            self._boot_of(line).is_guest |= _GUEST_KERNEL.search(text) is not None
+        return _HEADING_WORD.search(text) is not None and self._heading(line)
 
     def _unwrapped(self, at: int, text: str) -> str:
         """A long line of options, with what a mailer put on the lines after it."""
@@ -296,7 +304,9 @@ class Scanner:
         realm = self._realm(family, line)
         self._bare = family if family in _BARE else ""
         old = self._open.get((realm, family))
-        if old is not None and (old.rows or old.broken) and family in _ONCE_A_BOOT:
+        # With e820-verbose Xen prints the map as it was given, then as it keeps it.
+        again = old is not None and bool(old.rows or old.broken) and not old.title.startswith("Initial ")
+        if again and family in _ONCE_A_BOOT:
             self._new_boot(realm, line.number)
         self._block(realm, family, line, heading=True)
         if family == "efi-runtime":

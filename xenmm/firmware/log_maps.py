@@ -243,7 +243,7 @@ def srat_of(boot: Boot, file: str) -> tuple[tuple[SratRange, ...] | None, list[N
 def _missing_srat_notes(boot: Boot, srat: Sequence[SratRange], file: str) -> Iterable[Note]:
     """Whether Linux says that it took a range from an SRAT which no row in the log holds."""
     for number, text in boot.facts:
-        joined = _NUMA_JOINED.search(text)
+        joined = _NUMA_JOINED.search(text) if " + " in text else None
         if joined is None:
             continue
         windows = [(r.start, r.end) for r in srat if r.node == int(joined[1][:9])]

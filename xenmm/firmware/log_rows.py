@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from .memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE
@@ -88,6 +89,7 @@ _SIZE_COLUMN = re.compile(r"[\d.]+ *[KMGTP]?B +")
 _WORD = re.compile(r"[A-Za-z]")
 
 
+@lru_cache(maxsize=256)
 def read_label(text: str) -> tuple[str, str, str]:
     """Read the word for a row's type at the start of ``text``: (label, kind, what is wrong with it)."""
     text = text.strip()
@@ -405,6 +407,7 @@ def smap_row(text: str) -> Row | None:
     return _sized(Row("smap", kind=kinds.get(number, "unknown"), label=f"type {number}"), found[2], found[3])
 
 
+@lru_cache(maxsize=256)
 def srat_flags(text: str) -> int:
     """The flag bits of ACPI that the words behind an SRAT row mean."""
     flags = 0 if re.search(r"\bdisabled\b", text) else SRAT_ENABLED

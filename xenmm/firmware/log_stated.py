@@ -20,7 +20,7 @@ _POWER_TOTAL = re.compile(r"\bTotal RAM: 0x([0-9a-f]{1,16})\b")
 _COMMAND = re.compile(r"^\s*(?:Kernel command line|Command line|Bootdata ok \(command line is):? ?(.*)")
 _XEN_VERSION = re.compile(r"\s*Xen version (\S+)")
 _COMPRESSION = re.compile(r"\s*(?:PFN compression|PDX compression|range +\d+ \[.*PFN IDX)")
-_NUMA_ROW = re.compile(r"\s*(?:SRAT|NUMA): *Node +\d+ +[A-Z]+ +\d+ ")
+_NUMA_ROW = re.compile(r"\s*(?:ACPI: )?(?:NUMA: )?(?:SRAT|NUMA): *Node +\d+ +[A-Z]+ +\d+ ")
 _RESERVED = re.compile(r"\s*RESVD\[\d+\]: ([0-9a-f]{1,16}) - ([0-9a-f]{1,16})\b")
 _DMI = re.compile(r"\bDMI: ([^\n]*?)(?:, BIOS\b|$)")
 _MODEL = re.compile(r"\b(?:Machine model|Platform|Hardware name): (.+)")
@@ -56,6 +56,10 @@ def read_facts(lines: Iterable[tuple[int, str]], xen: bool) -> tuple[Stated, dic
             where[key] = number
 
     for number, text in lines:
+        if _NUMA_ROW.match(text):
+            if xen:
+                numa.append(text.strip())
+            continue
         if found := _XEN_TOTAL.search(text):
             first(facts, "ram_bytes", int(found[1]) * KIB, number)
         if found := _CRASHKERNEL.search(text):
@@ -77,8 +81,6 @@ def read_facts(lines: Iterable[tuple[int, str]], xen: bool) -> tuple[Stated, dic
             first(facts, "xen_version", found[1], number)
         if _COMPRESSION.match(text):
             compression.append(text.strip())
-        if xen and _NUMA_ROW.match(text):
-            numa.append(text.strip())
         if found := _DMI.search(text):
             first(details, "machine", found[1].split(", BIOS")[0].strip(), number)
         elif found := _MODEL.search(text):
@@ -114,6 +116,8 @@ def _memory_line(found: re.Match[str], number: int, first: Any, facts: Any, deta
 def arch_of(lines: Iterable[tuple[int, str]]) -> str:
     """Guess the processor's architecture from the lines of one boot; ``""`` where nothing tells."""
     for _, text in lines:
+        if _NUMA_ROW.match(text):
+            continue
         for arch, pattern in _ARCHES:
             if pattern.search(text):
                 return arch
