@@ -251,7 +251,7 @@ def test_code_bytes_are_near_the_compilers(tmp_path):
         way, mode, primitive = name.split("_", 2)
         if kind != "T" or way not in WAYS:
             continue
-        # Without its return, and the copy of the argument into the register of the result.
+        # Without its return.
         real = int(size, 16) - 1
         if primitive == "virt_to_mfn":
             # The frames of the image go another way, out of line.

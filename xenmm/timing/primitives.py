@@ -115,17 +115,27 @@ def _conversions(mode: str, way: str) -> dict[str, str]:
         x = add x $directmap_virt_start"""
     maddr_to_virt = f"""{_COMPRESS_MADDR[mode]}
         x = add x $directmap_virt_start"""
+    expand = _EXPAND_OFF[mode]
     if mode == "offset":
         # Compilers clear the frame's top bits instead of shifting to bytes and back, and add the direct map
-        # while the slot is looked up.
+        # while the slot is looked up. Two right shifts by known amounts are one: then the slot comes straight
+        # from the frame, the page or the address.
+        known = way == "constants"
         slot = "\n".join(_COMPRESS_MADDR[mode].splitlines()[2:])
+        if known:
+            slot = slot.partition("\n")[2]
+            expand = expand.replace("slot = shr x 12\n        slot = shr slot", "slot = shr x")
+            page_to_mfn = f"""
+        x = sub x $frametable_virt_start
+        slot = shr x $pdx_index_shift
+        x = shr x 5{_EXPAND_PDX[mode].partition("$pdx_index_shift")[2]}"""
         mfn_to_virt = f"""
-        slot = and x 0xfffffffffffff
+        slot = {"shr x $pfn_index_shift" if known else "and x 0xfffffffffffff"}
         x = shl x 12
         x = add x $directmap_virt_start
 {slot}"""
         maddr_to_virt = f"""
-        slot = shr x 12
+        slot = shr x {"$pfn_index_shift" if known else 12}
         x = add x $directmap_virt_start
 {slot}"""
     round_trip = page_to_mfn + mfn_to_virt
@@ -141,7 +151,7 @@ def _conversions(mode: str, way: str) -> dict[str, str]:
     # Where the image lies is not in a log: then the constants leave nothing to test (assumed).
     image = _NOT_IN_IMAGE if way == "variables" else ""
     virt_to_maddr = f"""{image}
-        x = sub x $directmap_virt_start{_EXPAND_OFF[mode]}"""
+        x = sub x $directmap_virt_start{expand}"""
     return {
         "mfn_to_pdx": _COMPRESS_MFN[mode],
         "pdx_to_mfn": _EXPAND_PDX[mode],
