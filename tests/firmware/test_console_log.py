@@ -1107,3 +1107,10 @@ def test_a_mips_list_counts_unless_the_kernel_knows_more(shown: str) -> None:
 def test_a_guests_line_on_its_hypervisor_opens_no_boot() -> None:
     log = s.text(s.linux_new(), "Xen version 4.2.", "SRAT: Node 0 PXM 0 [mem 0x00000000-0x7fffffff]")
     assert len(read_map(log).srat or ()) == 1
+
+
+def test_a_mips_fragment_is_none_before_another_machines_log_either() -> None:
+    part = ["Determined physical RAM map:", " memory: 00700000 @ 00100000 (usable)"]
+    kernel = ["Early memory node ranges", "  node   0: [mem 0x0000000000000000-0x0000000003ffffff]"]
+    found = read_map(s.text([*part, *kernel, "", ""], s.xen(s.xen_new())))
+    assert found.format != "mips-memory"

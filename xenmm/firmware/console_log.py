@@ -77,7 +77,7 @@ def read(
     candidates = list(_candidates(boots, file, refused))
     if read_iomem is not None:
         candidates += _iomem_candidates(scanner, boots, file, read_iomem, refused)
-    candidates = [c for c in candidates if not c.boot.is_guest]
+    candidates = [c for c in candidates if not c.boot.is_guest and not _is_fragment(c, candidates)]
     xen = [c for c in candidates if c.family in ("xen", "xen-arm")]
     if xen:
         # What a kernel prints after its hypervisor has booted is that domain's view.
@@ -165,8 +165,8 @@ def _best(group: list[Candidate], map: str) -> tuple[Candidate, list[Note]] | No
     if map == "user" or len(user) == len(group):
         users = sorted(user, key=lambda c: (c.rank, not c.whole, c.first_line))
         return (users[0], []) if map == "user" and users else None
+    firmware = [c for c in group if c.rank <= _FIRMWARE and c not in user]
     kernel = [c for c in group if c.rank > _FIRMWARE]
-    firmware = [c for c in group if c.rank <= _FIRMWARE and c not in user and not _is_fragment(c, kernel)]
     by_rank = sorted(kernel, key=lambda c: (not c.whole, c.rank, c.first_line))
     if not firmware:
         return by_rank[0], []
@@ -183,10 +183,14 @@ def _best(group: list[Candidate], map: str) -> tuple[Candidate, list[Note]] | No
     return best, []
 
 
-def _is_fragment(candidate: Candidate, kernel: list[Candidate]) -> bool:
+def _is_fragment(candidate: Candidate, others: list[Candidate]) -> bool:
     """Whether this is a MIPS list that knows only a part: some platforms tell their memory elsewhere."""
     return candidate.family == "mips" and any(
-        c.whole and bytes_in(minus(c.ram, candidate.ram)) > MIB for c in kernel
+        c.boot is candidate.boot
+        and c.rank > _FIRMWARE
+        and c.whole
+        and bytes_in(minus(c.ram, candidate.ram)) > MIB
+        for c in others
     )
 
 

@@ -118,6 +118,8 @@ _MARKS: Final = (
 ANYTHING: Final = re.compile("|".join(map(re.escape, _MARKS)))
 #: A row of these maps printed again belongs to another boot; the other maps may be printed again at will.
 _ONCE_A_BOOT: Final = frozenset({"xen", "xen-arm", "e820", "nodes", "pfn", "mips", "smap"})
+#: Maps that the kernel or Xen sorts before it prints them.
+_SORTED: Final = frozenset({"xen", "e820", "nodes", "pfn"})
 #: Maps whose rows do not name them: the heading does.
 _BARE: Final = frozenset({"xen", "guest", "e820", "user", "modified", "setup", "pfn", "efi", "chunks"})
 _XEN_FAMILIES: Final = frozenset({"xen", "xen-arm"})
@@ -292,6 +294,9 @@ class Scanner:
             arm = all(b.family == "xen-arm" for b in boot.blocks)
             if (boot.version and banner) or not arm:
                 boot = self._new_boot(realm, line.number)
+            elif banner:
+                # Banks behind the banner are another boot's, whose own banner is still to come.
+                self._open.pop((realm, "xen-arm"), None)
         if realm == "host" or banner:
             boot.version = True
         if realm == "host":
@@ -341,6 +346,8 @@ class Scanner:
         block = self._open.get((realm, family))
         placed = Placed(row, line.number, line.text)
         if block is None:
+            if family == "xen-arm" and any(b.family == family for b in self._boot_of(line).blocks):
+                self._new_boot(realm, line.number)
             block = self._block(realm, family, line)
         elif block.rows and row.end is not None:
             block = self._again(block, realm, placed, line) or block
@@ -373,7 +380,9 @@ class Scanner:
         if family == "efi-runtime" or family == "srat" or _same(last.row, row):
             return None
         same_as_first = _same(first.row, row) and len(block.rows) > 1
-        apart = placed.line - last.line > 1 and row.start <= first.row.start
+        # Lists that are printed sorted do not fall back; where one does behind other lines, it is another.
+        least = last.row.start - 1 if family in _SORTED else first.row.start
+        apart = placed.line - last.line > 1 and row.start <= least
         if not (same_as_first or apart):
             return None
         if family in _ONCE_A_BOOT:
