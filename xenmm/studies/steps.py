@@ -1,7 +1,8 @@
 """The seven steps of the 2009 series on one machine and one workload: what each changed, memory or work.
 
 Memory comes from booting the map under each step's profile; work from running the workload on a live machine
-of that profile and reading its counters. Nothing is estimated: what nobody measured says "not measured".
+of that profile and reading its counters. Cycles are a model's (:mod:`xenmm.timing.cost`) and said to be
+approximate; bytes of code are measured or "not measured".
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..errors import ConfigError, MachineError
 from ..machine.grant_table import GNTMAP
 from ..machine.machine import Machine
 from ..machine.ops import Op
+from ..timing.cost import cost, operations_of
 
 if TYPE_CHECKING:
     from ..firmware.memory_map import MemoryMap
@@ -40,9 +42,6 @@ _READS_PER_CONVERSION: Final = 3
 #: Which code of the benchmark record's part "freezing" a step's grant table is.
 _CODE: Final = {"pre": "none", "ext5t": "none", "cse": "once", "write-once": "both"}
 _CONVERSIONS: Final = ("mfn_to_page", "page_to_mfn", "mfn_to_virt")
-
-#: Approximate cycles of a row: told its host and its counters, gives (latency-bound, throughput-bound).
-CycleModel = Callable[[Host, Mapping[str, int]], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ class Step:
     work : Work or None
         None where the machine does not come to life; ``why`` says why.
     cycles : (float, float) or None
-        Latency- and throughput-bound; None: not measured.
+        What the conversions take, when each waits for the one before it, and when all are independent; with
+        everything that they read in the first cache. None: not modelled.
     code_bytes : int or None
         Machine code of the grant-map path in the benchmark record; None: not measured.
     changes : tuple of str
@@ -273,7 +273,7 @@ def steps(
     *,
     size: int = 4096,
     page_sizes: str | None = None,
-    cycle_model: CycleModel | None = None,
+    uarch: str | None = "zen3",
     record: str | os.PathLike[str] | None = None,
 ) -> StepsTable:
     """Run the seven steps of the series on a machine.
@@ -288,15 +288,15 @@ def steps(
         Pages that the workload works on.
     page_sizes : str, optional
         Largest page of the CPU, ``2m`` or ``1g``; by default the host's, else ``1g``.
-    cycle_model : callable, optional
-        Turns a host and its counters into approximate cycles; without one they are "not measured".
+    uarch : str or None
+        The core whose cycles are shown, one of :func:`xenmm.timing.cost.operations`; None: no cycles.
     record : path, optional
         A record of ``xenmm bench`` with its part "freezing", for the bytes of code.
 
     Raises
     ------
     ConfigError
-        If the workload is unknown, the size is not positive, or the record cannot be read.
+        If the workload or the core is unknown, the size is not positive, or the record cannot be read.
     """
     if workload not in WORKLOADS:
         raise ConfigError(f"unknown workload {workload!r}; one of {', '.join(WORKLOADS)}")
@@ -309,18 +309,18 @@ def steps(
         from ..firmware import read_map
 
         source = read_map(source)
+    if uarch is not None:
+        operations_of(uarch)
     code = _code_bytes(record)
     rows: list[Step] = []
     for profile in STEPS:
         host = boot(source, profile, page_sizes=page_sizes or "1g")
-        step = _row(host, workload, size, cycle_model, code)
+        step = _row(host, workload, size, uarch, code)
         rows.append(step if not rows else _compared(rows[-1], step))
     return StepsTable(host.memory_map.name, host.ram_bytes, workload, size, tuple(rows))
 
 
-def _row(
-    host: Host, workload: str, size: int, cycle_model: CycleModel | None, code: Mapping[str, int]
-) -> Step:
+def _row(host: Host, workload: str, size: int, uarch: str | None, code: Mapping[str, int]) -> Step:
     overhead = host.overhead().to_dict()
     work, why, cycles = None, "", None
     try:
@@ -328,8 +328,8 @@ def _row(
         machine.reset_counters()
         operations = WORKLOADS[workload](machine, size)
         work = _work(host, operations, machine.counters())
-        if cycle_model is not None:
-            cycles = cycle_model(host, work.counters)
+        if uarch is not None:
+            cycles = _cycles(host, work.counters, uarch)
     except MachineError as error:
         why = str(error)
     profile = host.profile.name
@@ -350,6 +350,17 @@ def _work(host: Host, operations: int, counters: dict[str, int]) -> Work:
     computed = host.profile.compression != "none" and host.profile.name != "write-once"
     conversions = sum(counters[name] for name in _CONVERSIONS)
     return Work(operations, counters, _READS_PER_CONVERSION * conversions if computed else 0)
+
+
+def _cycles(host: Host, counters: Mapping[str, int], uarch: str) -> tuple[float, float]:
+    # The programs of the compression that the step's Xen was built with, whatever it found to squeeze.
+    way = "constants" if host.profile.name == "write-once" else "variables"
+    latency = throughput = 0.0
+    for name in (*_CONVERSIONS, "page_to_virt", "mfn_valid"):
+        one = cost(name, host.profile.compression, way, uarch)
+        latency += counters[name] * (one.throughput if one.latency is None else one.latency)
+        throughput += counters[name] * one.throughput
+    return latency, throughput
 
 
 def _code_bytes(record: str | os.PathLike[str] | None) -> dict[str, int]:

@@ -17,8 +17,9 @@ examples:
   xenmm steps server.dmesg --workload grant-storm --size 100000
   xenmm steps server.dmesg --record record.json --json -
 
-Steps 1 to 4 change what the tables cost, 5 to 7 what the same work costs. Cycles and bytes of code are shown
-where they were measured (bytes of code: --record, a record of xenmm bench)."""
+Steps 1 to 4 change what the tables cost, 5 to 7 what the same work costs. Cycles are those of the
+conversions, modelled with everything in the first cache: latency-bound / throughput-bound. Bytes of code
+are shown where they were measured (--record, a record of xenmm bench)."""
 
 #: The names of steps.WORKLOADS, repeated so that the parser need not import it; a test compares.
 WORKLOADS = ("grant-storm", "page-scrub", "domain-build", "balloon", "dying-release", "mixed")
@@ -48,6 +49,9 @@ def add_parser(subparsers: Any) -> Any:
     parser.add_argument(
         "--page-sizes", choices=("2m", "1g"), default="1g", help="the CPU's largest page (default: 1g)"
     )
+    parser.add_argument(
+        "--uarch", default="zen3", metavar="NAME", help="core whose cycles are shown, or none (default: zen3)"
+    )
     parser.add_argument("--record", metavar="FILE", help="a record of xenmm bench, for bytes of code")
     parser.add_argument(
         "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
@@ -71,6 +75,7 @@ def command(args: argparse.Namespace) -> int:
         args.workload,
         size=args.size,
         page_sizes=args.page_sizes,
+        uarch=None if args.uarch == "none" else args.uarch,
         record=args.record,
     )
     text = json.dumps(table.to_dict(), indent=1) + "\n"
@@ -125,6 +130,6 @@ def _work(step: Step) -> tuple[str, ...]:
     counts = ("does not run", "", "")
     if work is not None:
         counts = (f"{work.operations:,}", f"{work.conversions:,}", f"{work.parameter_reads:,}")
-    cycles = "not measured" if step.cycles is None else f"{step.cycles[0]:,.0f} / {step.cycles[1]:,.0f}"
+    cycles = "not modelled" if step.cycles is None else f"{step.cycles[0]:,.0f} / {step.cycles[1]:,.0f}"
     code = "not measured" if step.code_bytes is None else f"{step.code_bytes:,}"
     return (step.profile, *counts, cycles, code)
