@@ -7,7 +7,8 @@ Three mechanisms, all general:
 - A fenced ``python`` block with ``>>>`` prompts is a doctest.
 - A percentage in prose is followed by a comment: ``<!-- figure: EXPRESSION -->`` is evaluated with the names
   of :data:`NAMES` and must print as the figure does, to the figure's own number of decimals;
-  ``<!-- quoted: SOURCE -->`` marks another's figure. A percentage with neither is an error.
+  ``<!-- quoted: SOURCE -->`` marks another's figure. A percentage with neither is an error. Any other number
+  that has the comment is held to it as well; those of docs/timing.md come from the committed records.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timing_figures
 
 import xenmm
 from xenmm.boot.overhead import minimum_costs
@@ -36,6 +38,11 @@ FIGURE = re.compile(
     r"(?P<figure>\d+(?:,\d{3})*(?:\.\d+)?)(?P<unit> ?%|(?<=\d\.\d) [KMGT]iB|(?<=\.\d\d) [KMGT]iB)"
     r"(?P<comment>\**\s*<!--\s*(?P<kind>figure|quoted):\s*(?P<what>.*?)\s*-->)?",
     re.DOTALL,
+)
+# A number of another unit, or of none, with the comment behind it.
+NUMBER = re.compile(
+    r"(?P<figure>\d+(?:,\d{3})*(?:\.\d+)?)(?P<unit>(?: [a-z]+){0,2})"
+    r"(?P<comment>\**\s*<!--\s*(?P<kind>figure):\s*(?P<what>.*?)\s*-->)"
 )
 
 
@@ -69,7 +76,7 @@ def top(name):
     return machine(name).top
 
 
-NAMES = {f.__name__: f for f in (percent, mib, minimum, ram, top)}
+NAMES = {f.__name__: f for f in (percent, mib, minimum, ram, top)} | timing_figures.NAMES
 
 
 def blocks(document):
@@ -90,7 +97,8 @@ COMMANDS = [
 FIGURES = [
     pytest.param(m, id=f"{d.relative_to(ROOT)}: {m['figure']}{m['unit']}")
     for d in DOCUMENTS
-    for m in FIGURE.finditer(FENCED.sub("", d.read_text()))
+    for pattern in (FIGURE, NUMBER)
+    for m in pattern.finditer(FENCED.sub("", d.read_text()))
 ]
 
 
