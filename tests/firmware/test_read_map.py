@@ -351,3 +351,8 @@ def test_errors_place_the_damage(tmp_path):
     (tmp_path / "x.log").write_text(s.text(s.linux_new(), "BIOS-e820: [mem 0x00"))
     text = refusal(tmp_path / "x.log", strict=True)
     assert re.match(rf"{re.escape(str(tmp_path))}/x.log:11: .*: 'BIOS-e820: \[mem 0x00'$", text)
+
+
+def test_non_breaking_blanks_of_latin_1_part_words() -> None:
+    text = s.text(s.linux_new()).replace(" ", "\xa0")
+    assert read_map(text.encode("latin-1")).ram == read_map(text).ram == s.RAM

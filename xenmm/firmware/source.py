@@ -145,17 +145,29 @@ _STRONG: Final = (
 )  # fmt: skip
 
 
+# A non-breaking blank of Latin-1, and no part of a longer character of UTF-8.
+_LATIN1_BLANK: Final = re.compile(rb"(?<![\x80-\x9f\xa1-\xf4])\xa0")
+
+
+def _decode(data: bytes) -> str:
+    """Text of bytes that mean UTF-8, or an 8-bit code of a mail, whose blanks still part the words."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return _LATIN1_BLANK.sub(b" ", data).decode("utf-8", "replace")
+
+
 def _split(data: bytes, number: int, whole: bool) -> Lines:
     if not whole:
         return _matching_lines(data, number) if any(mark in data for mark in _STRONG) else []
-    lines = list(enumerate(data.decode("utf-8", "replace").split("\n"), number))
+    lines = list(enumerate(_decode(data).split("\n"), number))
     # Of many empty lines in a row one is enough to part what stands around them.
     return [a for a, b in pairwise((*lines, (0, "x"))) if a[1] or b[1]] if b"\n\n\n" in data else lines
 
 
 def _matching_lines(data: bytes, number: int) -> Lines:
     """The lines of a large text that could matter, found without cutting it into lines first."""
-    text = data.decode("utf-8", "replace")
+    text = _decode(data)
     found: Lines = []
     at = counted = 0
     while match := ANYTHING.search(text, at):
@@ -207,7 +219,7 @@ def undo_quoted_printable(lines: Lines) -> Lines:
 
 
 def _unescape(found: re.Match[str]) -> str:
-    return bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace")
+    return _decode(bytes.fromhex(found[0].replace("=", "")))
 
 
 def _that_matter(lines: Lines) -> Lines:
