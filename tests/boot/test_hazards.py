@@ -32,6 +32,17 @@ def test_base_inside_the_hole_aliases(profile):
     assert found["alias"].bytes == GIB
 
 
+@pytest.mark.parametrize(("low", "moved"), [(GIB, True), (GIB - MIB, False), (0, False)])
+def test_low_ram_that_the_offset_tables_move(low, moved):
+    # The lowest region's base is taken down to a whole GiB: only from 1 GiB on is it above 0.
+    srat = [(low, 8 * GIB), (TIB, TIB + 4 * GIB)]
+    found = hazards([(max(low, MIB), 2 * GIB), (4 * GIB, 8 * GIB), (TIB, TIB + 4 * GIB)], srat)
+    assert ("mapped-elsewhere" in found) is moved
+    if moved:
+        assert found["mapped-elsewhere"].severity == "crash"
+        assert found["mapped-elsewhere"].ranges == ((GIB, 2 * GIB),)
+
+
 def test_modern_mask_says_it_falls_back():
     found = hazards([*LOW, (4 * GIB, 8 * GIB), (TIB, TIB + 4 * GIB), (256 * GIB, 257 * GIB)],
                     [(0, 8 * GIB), (TIB, TIB + 4 * GIB)], "xen-mask")  # fmt: skip

@@ -15,6 +15,7 @@ from ._runs import Run, clipped, merged, subtracted, total
 from .e820 import FIRST_RAM
 from .m2p import GROUPS_PER_SLOT
 from .pdx import choose
+from .walk import FOUR_GIB
 
 if TYPE_CHECKING:
     from .plan import HostPlan
@@ -92,6 +93,23 @@ def _aliasing(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
             " share page_info records and direct-map addresses with lower memory. This version prints its"
             " compression line and dies of a page fault while it sets up its tables",
             inside,
+        )
+
+
+def _mapped_elsewhere(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
+    # RAM below 4 GiB is mapped before the compression is known, where its own address says; offset tables
+    # whose lowest region begins above 0 then convert it to another place.
+    mfn_to_pdx = walk.translation.mfn_to_pdx
+    low = clipped(plan.used, 0, FOUR_GIB)
+    moved = tuple(r for r in low if mfn_to_pdx(r[0] >> PAGE_SHIFT) != r[0] >> PAGE_SHIFT)
+    if moved:
+        yield Hazard(
+            "mapped-elsewhere",
+            "crash",
+            f"RAM {_span(moved)} is mapped at its own address early in boot, and the compression chosen later"
+            " moves it: no SRAT entry begins near 0, as they do on x86. Its direct-map addresses lead"
+            " elsewhere or nowhere, and the boot faults",
+            moved,
         )
 
 
@@ -309,6 +327,7 @@ def _command_line(plan: HostPlan, walk: Walk) -> Iterator[Hazard]:
 
 _FINDERS: Final[tuple[Callable[[HostPlan, Walk], Iterator[Hazard]], ...]] = (
     _aliasing,
+    _mapped_elsewhere,
     _allocator_bug,
     _stops,
     _no_ram_above,
