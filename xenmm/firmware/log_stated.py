@@ -95,7 +95,8 @@ def _reserved(found: re.Match[str]) -> list[int]:
     """A region that the device tree reserves, half-open.
 
     Xen on Arm prints those of the reserved-memory node with their last byte and those of the blob's header
-    with their end (xen/arch/arm/setup.c, early_print_info); ends are whole pages, so their last digits tell.
+    with their end (xen/arch/arm/setup.c, early_print_info). Where they are whole pages the last digits tell;
+    an end inside a page, as of a ramdisk, is taken as printed.
     """
     start, end = int(found[1], 16), int(found[2], 16)
     return [start, end + 1 if end % PAGE_SIZE == PAGE_SIZE - 1 else end]
