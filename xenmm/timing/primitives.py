@@ -276,7 +276,9 @@ class Program:
 
     def _accesses(self, step: Step) -> Iterator[Access]:
         if step.parameter is not None and self.way == "variables":
-            yield Access("variable", step.parameter)
+            # The M2P's first address is a parameter too.
+            name = "rdwr_mpt_virt_start" if step.parameter == "m2p" else step.parameter
+            yield Access("variable", name)
         if step.memory in ("count_info", "type_info", "owner"):
             yield Access("page_info", step.memory, step.kind == "atomic")
         elif step.memory == "m2p":
