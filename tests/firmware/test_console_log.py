@@ -1114,3 +1114,12 @@ def test_a_mips_fragment_is_none_before_another_machines_log_either() -> None:
     kernel = ["Early memory node ranges", "  node   0: [mem 0x0000000000000000-0x0000000003ffffff]"]
     found = read_map(s.text([*part, *kernel, "", ""], s.xen(s.xen_new())))
     assert found.format != "mips-memory"
+
+
+def test_a_log_with_the_kernels_map_alone_says_how_to_read_it() -> None:
+    log = s.text(s.linux_new(who="user", heading="user-defined physical RAM map:"))
+    with pytest.raises(
+        MemoryMapError, match="line 1 starts the kernel's own corrected map, which map='user' reads"
+    ):
+        read_map(log)
+    assert read_map(log, map="user").ram == s.RAM

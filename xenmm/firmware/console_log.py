@@ -86,6 +86,11 @@ def read(
         candidates = xen + [c for c in firmware if c.first_line < start and not c.boot.under_xen]
     chosen, notes = _choose(candidates, boot, map, file)
     if chosen is None:
+        refused += [
+            f"line {c.first_line} starts the kernel's own corrected map, which map='user' reads"
+            for c in candidates
+            if c.family in _USER_FAMILIES
+        ]
         return _without_map(scanner, boots, file, map, strict, refused)
     return _finish(chosen, notes, file, strict)
 
