@@ -5,7 +5,7 @@
 Whoever writes through it keeps to the machine's lock (``acquire``, ``release``) and marks the record touched.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xenmm.machine._state cimport domain, machine
 
@@ -38,6 +38,12 @@ cdef class MachineCore:
     cdef int _free_run(self, uint64_t mfn, uint64_t emfn) except -1
     cdef void acquire(self)
     cdef void release(self)
+    cdef domain *_locked(self, uint32_t domid) except NULL
+    cdef dict _facts(self, domain *d)
+    cdef bytes _array(self, domain *d, str kind)
+    cdef bytes _pairs(self, domain *d)
+    cdef tuple _frames(self, domain *d)
+    cdef list _held(self)
     cdef uint64_t _trim_m2p(self, uint64_t byte, int value)
     cdef list _touched_pages(self, uint8_t *bits, uint64_t size)
     cdef bytes _pages_bytes(self, _Table table, list pages)

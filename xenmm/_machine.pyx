@@ -426,6 +426,15 @@ cdef class MachineCore:
     cdef void release(self):
         PyThread_release_lock(self.lock)
 
+    cdef domain *_locked(self, uint32_t domid) except NULL:
+        """A domain by number, with the lock taken; raises, with the lock free, when there is none."""
+        self.acquire()
+        cdef domain *d = self.m.domains[domid] if domid < NR_DOMIDS else NULL
+        if d == NULL:
+            self.release()
+            raise MachineError(f"there is no domain {domid}")
+        return d
+
     # Operations.
 
     def _do(self, uint16_t code, uint16_t dom=0, uint16_t peer=0, uint32_t flags=0, uint32_t ref=0,
@@ -476,10 +485,8 @@ cdef class MachineCore:
     def _exchange(self, uint16_t domid, uint64_t in_gfns, uint64_t out_gfns, uint32_t in_order,
                   uint32_t out_order, uint64_t nr_in, uint32_t flags):
         """See Domain.exchange; arrays of uint64 at addresses of this process. Return 0 or -errno."""
-        cdef domain *d
+        cdef domain *d = self._locked(domid)
         cdef int rc
-        self.acquire()
-        d = self.m.domains[domid]
         with nogil:
             rc = exchange(
                 self.m, d, <const uint64_t *>in_gfns, <const uint64_t *>out_gfns, in_order, out_order, nr_in,
@@ -500,21 +507,19 @@ cdef class MachineCore:
         return rc
 
     def _configure_domain(self, uint16_t domid, bint translated, bint need_iommu, uint64_t iommu_max):
-        self.acquire()
-        cdef domain *d = self.m.domains[domid]
+        cdef domain *d = self._locked(domid)
         d.translated = translated
         d.need_iommu = need_iommu
         d.iommu_max = iommu_max
         self.release()
 
     def _set_max_pages(self, uint16_t domid, uint64_t max_pages):
-        self.acquire()
-        self.m.domains[domid].max_pages = max_pages
+        cdef domain *d = self._locked(domid)
+        d.max_pages = max_pages
         self.release()
 
     def _permit_iomem(self, uint16_t domid, uint64_t smfn, uint64_t emfn):
-        self.acquire()
-        cdef domain *d = self.m.domains[domid]
+        cdef domain *d = self._locked(domid)
         cdef uint64_t *grown = <uint64_t *>realloc(d.iomem, (d.nr_iomem + 1) * 16)
         if grown != NULL:
             d.iomem = grown
@@ -527,23 +532,23 @@ cdef class MachineCore:
 
     def _kill_domain(self, uint16_t domid):
         """Begin the end of a domain; True when it is over."""
-        self.acquire()
+        cdef domain *d = self._locked(domid)
         with nogil:
-            domain_kill(self.m, self.m.domains[domid])
+            domain_kill(self.m, d)
             finish_dying(self.m)
         gone = self.m.domains[domid] == NULL
         self.release()
         return gone
 
     def _grow_grants(self, uint16_t domid, uint32_t frames):
-        self.acquire()
-        rc = gt_grow(self.m, self.m.domains[domid], frames)
+        cdef domain *d = self._locked(domid)
+        rc = gt_grow(self.m, d, frames)
         self.release()
         return rc
 
     def _set_grant_version(self, uint16_t domid, uint32_t version):
-        self.acquire()
-        rc = gt_set_version(self.m, self.m.domains[domid], version)
+        cdef domain *d = self._locked(domid)
+        rc = gt_set_version(self.m, d, version)
         self.release()
         return rc
 
@@ -553,9 +558,13 @@ cdef class MachineCore:
 
     def _domain(self, uint16_t domid):
         """The plain fields of a domain as a dict, or None."""
+        self.acquire()
         cdef domain *d = self.m.domains[domid] if domid < NR_DOMIDS else NULL
-        if d == NULL:
-            return None
+        facts = self._facts(d) if d != NULL else None
+        self.release()
+        return facts
+
+    cdef dict _facts(self, domain *d):
         return {
             "domid": d.domid,
             "dying": bool(d.dying),
@@ -586,7 +595,13 @@ cdef class MachineCore:
     # Arrays of a domain, copied: the domain may end while the caller still looks at them.
 
     def _domain_array(self, uint16_t domid, str kind):
-        cdef domain *d = self.m.domains[domid]
+        cdef domain *d = self._locked(domid)
+        try:
+            return self._array(d, kind)
+        finally:
+            self.release()
+
+    cdef bytes _array(self, domain *d, str kind):
         cdef uint64_t size
         if kind == "shared":
             return bytes((<char *>d.gt.shared)[: <size_t>d.gt.nr_frames * 4096])
@@ -600,7 +615,13 @@ cdef class MachineCore:
 
     def _p2m(self, uint16_t domid):
         """The P2M of a domain as bytes of pairs of uint64, gfn and mfn, ascending by gfn."""
-        cdef domain *d = self.m.domains[domid]
+        cdef domain *d = self._locked(domid)
+        try:
+            return self._pairs(d)
+        finally:
+            self.release()
+
+    cdef bytes _pairs(self, domain *d):
         cdef bytearray pairs = bytearray(d.p2m_count * 16)
         cdef uint64_t *at = <uint64_t *><char *>pairs
         cdef uint64_t leaf, i
@@ -616,7 +637,13 @@ cdef class MachineCore:
 
     def _grant_frames(self, uint16_t domid):
         """The pdx of a domain's shared, status, active and maptrack frames."""
-        cdef domain *d = self.m.domains[domid]
+        cdef domain *d = self._locked(domid)
+        try:
+            return self._frames(d)
+        finally:
+            self.release()
+
+    cdef tuple _frames(self, domain *d):
         return (
             [d.gt.shared_pdx[i] for i in range(d.gt.nr_frames)],
             [d.gt.status_pdx[i] for i in range(d.gt.nr_status_frames)],
@@ -744,6 +771,7 @@ cdef class MachineCore:
         cdef uint64_t count = 0, room = 1024
         cdef uint32_t *found = <uint32_t *>realloc(NULL, room * 4)
         cdef uint32_t *grown
+        self.acquire()
         while head != LIST_NULL and count < limit and found != NULL and pdx_backed(self.m, head):
             if count == room:
                 room *= 2
@@ -754,6 +782,7 @@ cdef class MachineCore:
             found[count] = head
             count += 1
             head = record(self.m, head).next
+        self.release()
         if found == NULL:
             _alloc_failed()
         result = bytes((<char *>found)[: count * 4])
@@ -761,8 +790,10 @@ cdef class MachineCore:
         return result
 
     def _domain_lists(self, uint16_t domid):
-        cdef domain *d = self.m.domains[domid]
-        return (d.pages.head, d.pages.tail), (d.xenheap_list.head, d.xenheap_list.tail)
+        cdef domain *d = self._locked(domid)
+        lists = (d.pages.head, d.pages.tail), (d.xenheap_list.head, d.xenheap_list.tail)
+        self.release()
+        return lists
 
     def _free_lists(self):
         """[(node, zone, order, head, tail)] of every free list that is not empty, and the books' totals."""
@@ -788,12 +819,21 @@ cdef class MachineCore:
 
     def _holds(self):
         """[(pdx, references, types, page)] that the machine's user holds, ascending."""
+        self.acquire()
+        try:
+            return self._held()
+        finally:
+            self.release()
+
+    cdef list _held(self):
         cdef machine *m = self.m
-        return sorted(
-            (m.holds[i].key - 1, m.holds[i].refs, m.holds[i].types, m.holds[i].page)
-            for i in range(m.holds_size)
-            if m.holds[i].refs or m.holds[i].types or m.holds[i].page
-        )
+        cdef uint64_t i
+        found = []
+        for i in range(m.holds_size):
+            if m.holds[i].refs or m.holds[i].types or m.holds[i].page:
+                found.append((m.holds[i].key - 1, m.holds[i].refs, m.holds[i].types, m.holds[i].page))
+        found.sort()
+        return found
 
     # Facts.
 
@@ -868,7 +908,7 @@ cdef class MachineCore:
                 "frame_table": self._pages_bytes(self.frame_table_memory, ft),
                 "m2p_pages": m2p,
                 "m2p": self._pages_bytes(self.m2p_memory, m2p),
-                "holds": self._holds(),
+                "holds": self._held(),
                 "domains": [self._export_domain(m.domains[i]) for i in self._domids()],
             }
         finally:
@@ -892,9 +932,9 @@ cdef class MachineCore:
         copy.gt.tracks = NULL
         return {
             "struct": bytes((<char *>&copy)[: sizeof(domain)]),
-            "p2m": self._p2m(d.domid),
+            "p2m": self._pairs(d),
             "iomem": bytes((<char *>d.iomem)[: d.nr_iomem * 16]) if d.nr_iomem else b"",
-            "frames": self._grant_frames(d.domid),
+            "frames": self._frames(d),
             "shared": bytes((<char *>d.gt.shared)[: <size_t>d.gt.nr_frames * 4096]),
             "status": bytes((<char *>d.gt.status)[: <size_t>d.gt.nr_frames * 512]),
             "active": bytes((<char *>d.gt.active)[: entries * sizeof(active_entry)]),

@@ -5,7 +5,7 @@ import errno
 import pytest
 from machines import small_machine
 
-from xenmm import MachineError
+from xenmm import ConfigError, MachineError
 from xenmm.machine.machine import INVALID_M2P_ENTRY, SHARED_M2P_ENTRY
 from xenmm.machine.page_info import (
     PAGE_TYPES,
@@ -353,3 +353,25 @@ def test_audit_sees_what_is_wrong(machine, page):
             entries[page.mfn] = 3
             break
     assert any("M2P" in e for e in machine.audit().errors)
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64, 1 << 100])
+def test_numbers_out_of_range_are_refused_in_words(machine, value):
+    domain = machine.create_domain(1)
+    for call in (domain.populate, domain.remove, domain.assign, domain.steal):
+        with pytest.raises(MachineError, match=r"not an integer in its range"):
+            call(value)
+    with pytest.raises(MachineError):
+        domain.grant(1, 2, value)
+
+
+def test_orders_that_are_none_are_refused(machine):
+    for order in (-1, 256):
+        with pytest.raises(ConfigError, match="order"):
+            machine.alloc(order)
+    for domid in (-1, 1 << 16, 1 << 70):
+        with pytest.raises(MachineError, match="no domain"):
+            machine.domain(domid)
+    for pages in (-1, 1 << 64):
+        with pytest.raises(MachineError, match="max_pages"):
+            machine.create_domain(3, max_pages=pages)

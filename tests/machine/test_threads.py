@@ -5,6 +5,7 @@ import threading
 import numpy as np
 from machines import small_machine
 
+from xenmm import MachineError
 from xenmm.machine import Op
 
 
@@ -70,4 +71,37 @@ def test_batch_releases_the_interpreter():
         if len(ticks) == 1000:
             break
     assert len(ticks) == 1000
+    machine.audit().check()
+
+
+def test_readers_beside_batches_and_dying_domains_never_see_freed_memory():
+    machine = small_machine()
+    stop, failures = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                for domid in range(4):
+                    facts = machine._domain(domid)
+                    if facts is not None:
+                        machine.domain(domid).p2m()
+                        machine.domain(domid).grant_entries()
+                machine._holds()
+                machine.free_chunks()
+            except MachineError:
+                pass
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for i in range(60):
+        domain = machine.create_domain(i % 4)
+        storm(machine, i % 4, 200, 2)
+        domain.populate(0, order=4)
+        assert domain.destroy()
+    stop.set()
+    thread.join()
+    assert not failures
     machine.audit().check()

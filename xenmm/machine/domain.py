@@ -69,7 +69,8 @@ class Domain:
 
     def set_max_pages(self, pages: int) -> None:
         """Change the limit; what it owns beyond it stays."""
-        self._fact("domid")
+        if not 0 <= pages < 1 << 64:
+            raise MachineError(f"domain {self.domid}: {pages} pages are not in [0, 2^64)")
         self.machine._set_max_pages(self.domid, pages)
 
     @property
@@ -170,7 +171,8 @@ class Domain:
 
     def permit_iomem(self, start: int, end: int) -> None:
         """Let it grant (and map) the I/O frames ``[start, end)``. Xen: iomem_permit_access."""
-        self._fact("domid")
+        if not 0 <= start < end <= 1 << 52:
+            raise MachineError(f"domain {self.domid}: [{start:#x}, {end:#x}) is no range of frames")
         self.machine._permit_iomem(self.domid, start, end)
 
     # What the guest does with its own grant table.

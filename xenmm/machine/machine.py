@@ -88,7 +88,8 @@ class Machine(MachineCore):
     """A live machine.
 
     Safe to use from several threads: one lock guards the state; a batch holds it, with the GIL released, for
-    its whole length, and other threads wait. Array views read and write past the lock.
+    its whole length, and other threads wait. Array views read and write past the lock. Saving takes the lock
+    once; an audit reads table by table, and means something only while no other thread changes the machine.
 
     Parameters
     ----------
@@ -174,6 +175,25 @@ class Machine(MachineCore):
     def flavour(self) -> str:
         """``naive`` or ``cse``."""
         return "naive" if self.setup.naive else "cse"
+
+    def _do(
+        self,
+        code: int,
+        dom: int = 0,
+        peer: int = 0,
+        flags: int = 0,
+        ref: int = 0,
+        addr: int = 0,
+        frame: int = 0,
+    ) -> tuple[int, int, int]:
+        try:
+            return super()._do(code, dom, peer, flags, ref, addr, frame)
+        except (OverflowError, TypeError):
+            fields = {"domid": dom, "peer": peer, "flags": flags, "ref": ref, "addr": addr, "frame": frame}
+            given = ", ".join(f"{name} {value!r}" for name, value in fields.items() if value != 0)
+            raise MachineError(
+                f"{Op(code).name.lower()}: not an integer in its range among {given}"
+            ) from None
 
     # Records and tables.
 
@@ -421,6 +441,9 @@ class Machine(MachineCore):
         """
         if not 0 <= domid < DOMID_FIRST_RESERVED:
             raise MachineError(f"domid {domid} is not in [0, {DOMID_FIRST_RESERVED:#x})")
+        for name, value in (("max_pages", max_pages), ("iommu_max", iommu_max)):
+            if not 0 <= value < 1 << 64:
+                raise MachineError(f"{name} {value} is not in [0, 2^64)")
         if not 1 <= max_grant_frames <= 4096 or not 0 <= max_maptrack_frames <= 65536:
             raise MachineError(
                 f"grant frames are 1 to 4096 and maptrack frames 0 to 65536, got {max_grant_frames} and "
@@ -447,7 +470,7 @@ class Machine(MachineCore):
         MachineError
             If there is none.
         """
-        if domid == DOMID_IO or self._domain(domid) is None:
+        if not 0 <= domid < DOMID_FIRST_RESERVED or self._domain(domid) is None:
             raise MachineError(f"there is no domain {domid}")
         return Domain(self, domid)
 

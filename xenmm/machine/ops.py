@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, Final
 
+from ..errors import ConfigError
+
 
 class Op(IntEnum):
     """What an operation does, and what its fields mean. ``dom`` is the domain that acts.
@@ -135,6 +137,6 @@ def memflags(
         dirty pages as they are.
     """
     if not 0 <= order <= 0xFF or not 0 <= bits <= 64 or not -1 <= (-1 if node is None else node) < 0xFFF:
-        raise ValueError(f"no allocation flags for order {order}, bits {bits}, node {node}")
+        raise ConfigError(f"no allocation flags for order {order}, bits {bits}, node {node}")
     word = order | bits << 8 | (0 if node is None else node + 1) << 16
     return word | exact_node << 28 | no_dma << 29 | no_scrub << 30
