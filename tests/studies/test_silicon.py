@@ -234,8 +234,8 @@ def test_errors_are_summed_up_by_kind():
 def test_the_same_model_says_the_same_twice(found):
     frames = silicon.machine_frames(found, quick=True)
     some = {"offset": found["offset"]}
-    first = predict("zen3", some, frames, quick=True)
-    assert first == predict("zen3", some, frames, quick=True)
+    first = predict("zen3", some, some, frames, quick=True)
+    assert first == predict("zen3", some, some, frames, quick=True)
     assert first["plateaus"][0]["cycles"] == 4.0
     assert all(r["cycles"] > 0 for r in first["end_to_end"])
 
@@ -318,6 +318,27 @@ def test_wrong_arguments_are_named(arguments, message, capsys):
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_told_first(tmp_path, capsys):
+    target = tmp_path / "missing" / "record.json"
+    assert main(["bench", "--silicon", "--predict", "--quick", "--json", str(target)]) == 2
+    assert str(target) in capsys.readouterr().err
+
+
+def test_too_little_memory_is_told_before_it_is_used(found, monkeypatch):
+    monkeypatch.setattr(silicon.os, "sysconf", lambda name: 1 << 10)
+    with pytest.raises(ConfigError, match=r"needs \d+ MiB of free memory, 1 MiB are; --quick needs less"):
+        silicon._need_memory(found, quick=False)
+
+
+def test_end_to_end_runs_are_those_of_a_known_machine():
+    # A machine of any size may be given; its tables need not fit here.
+    fallback = xenmm.read_map(open_map(MACHINE), name=MACHINE)
+    huge = xenmm.read_map(open_map("hyperv-hotplug-16t"), name="hyperv-hotplug-16t")
+    record = silicon.run(huge, fallback, uarch="zen3", quick=True, predict_only=True)
+    assert record["machines"]["none"] != fallback.name
+    assert record["end_to_end_machine"] == fallback.name
 
 
 def test_an_unknown_processor_is_told_how_to_choose(monkeypatch):

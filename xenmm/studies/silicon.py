@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import platform
 import re
 import shutil
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     U64Array = NDArray[np.uint64]
 
 RECORD_SCHEMA: Final = "xenmm-silicon/1"
-_FLAGS: Final = ("-O2", "-fcf-protection=none", "-falign-loops=64")
+_IS_X86: Final = platform.machine() in ("x86_64", "AMD64")
+_FLAGS: Final = ("-O2", "-falign-loops=64", *(["-fcf-protection=none"] if _IS_X86 else []))
 _CALLS: Final = 1 << 18
 _ADDITIONS: Final = 1 << 19
 _HUGE: Final = 1 << 21
@@ -197,16 +199,20 @@ def run(
     uarch = uarch or this_uarch()
     load_microarchitecture(uarch)
     found = subjects(memory_map, fallback)
-    frames = machine_frames(found, quick)
+    large = found if memory_map is fallback else subjects(fallback, fallback)
+    frames = machine_frames(large, quick)
     progress("predicting")
-    record = predict(uarch, found, frames, quick=quick)
+    record = predict(uarch, found, large, frames, quick=quick)
     record["machines"] = {mode: s.machine for mode, s in found.items()}
+    if large is not found:
+        record["end_to_end_machine"] = fallback.name
     record["quick"] = quick
     if predict_only:
         return record
     compiler = find_compiler()
     if compiler is None:
         raise ConfigError("silicon: needs a C compiler (cc, gcc or clang); none is installed")
+    _need_memory(large, quick)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xenmm-silicon-") as folder:
         made = {mode: load(compiler, s, Path(folder)) for mode, s in found.items()}
@@ -220,7 +226,9 @@ def run(
         for row, plateau in zip(record["plateaus"], plateaus(quick), strict=True):
             _add(row, "cycles", _chase(plateau, clock, made, rounds))
         progress("end to end")
-        _end_to_end(record["end_to_end"], made, found, frames, clock, 2 if quick else 5)
+        if large is not found:
+            made = {mode: load(compiler, s, Path(folder) / "large") for mode, s in large.items()}
+        _end_to_end(record["end_to_end"], made, large, frames, clock, 2 if quick else 5)
     record["schema"] = RECORD_SCHEMA
     record["xenmm"] = __version__
     record["cpu"] = _cpu()
@@ -228,6 +236,19 @@ def run(
     record["seconds"] = round(time.monotonic() - started, 1)
     record["errors"] = summary(record)
     return record
+
+
+def _need_memory(large: dict[str, Subject], quick: bool) -> None:
+    # The whole frame table and M2P of the machine's RAM, and the largest chase.
+    needed = max(s.host.ram_bytes // 4096 * (32 + 8) for s in large.values())
+    needed += max(p.bytes for p in plateaus(quick))
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return
+    if free < needed:
+        less = "" if quick else "; --quick needs less"
+        raise ConfigError(f"silicon: needs {needed >> 20} MiB of free memory, {free >> 20} MiB are{less}")
 
 
 def _add(row: dict[str, Any], figure: str, measured: float) -> None:
@@ -369,7 +390,7 @@ def _llvm_mca(
     )
     if mca is None:
         return {"skipped": "llvm-mca is not installed"}
-    if uarch not in _MCA or platform.machine() not in ("x86_64", "AMD64"):
+    if uarch not in _MCA or not _IS_X86:
         return {"skipped": f"llvm-mca is asked only about x86-64, and has no name for {uarch}"}
     for mode in found:
         text = _assembly(compiler, folder / mode, mode)

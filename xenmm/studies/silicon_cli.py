@@ -47,6 +47,9 @@ def command(args: argparse.Namespace) -> int:
     if args.file is not None:
         read, given = load(args.file, sys.stdin.buffer.read() if args.file == "-" else None)
         memory_map = need_ram(read, given.name)
+    if args.json is not None and args.json != "-":
+        # Better told before a minute of measuring than after.
+        open(args.json, "a").close()
     record = run(
         memory_map,
         fallback,

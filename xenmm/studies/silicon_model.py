@@ -93,7 +93,12 @@ def plateaus(quick: bool) -> tuple[Plateau, ...]:
 
 
 def predict(
-    uarch: str, subjects: dict[str, Subject], frames: dict[str, U64Array], *, quick: bool
+    uarch: str,
+    subjects: dict[str, Subject],
+    large: dict[str, Subject],
+    frames: dict[str, U64Array],
+    *,
+    quick: bool,
 ) -> dict[str, Any]:
     """Return what the model says: primitives, plateaus, and the two runs end to end.
 
@@ -103,6 +108,8 @@ def predict(
         A preset with operations' costs.
     subjects : mapping of str to Subject
         The hosts, by compression.
+    large : mapping of str to Subject
+        Those of the end-to-end runs: a known machine, whose tables fit in the memory of this one.
     frames : mapping of str to ndarray of uint64
         The frames of the end-to-end runs, by compression.
     quick : bool
@@ -114,7 +121,7 @@ def predict(
         "uarch": uarch,
         "primitives": primitive_rows(core, subjects),
         "plateaus": [{"what": p.name, "cycles": _chase(p, hierarchy)} for p in plateaus(quick)],
-        "end_to_end": end_to_end_rows(core, hierarchy, subjects, frames),
+        "end_to_end": end_to_end_rows(core, hierarchy, large, frames),
     }
 
 
