@@ -1123,3 +1123,12 @@ def test_a_log_with_the_kernels_map_alone_says_how_to_read_it() -> None:
     ):
         read_map(log)
     assert read_map(log, map="user").ram == s.RAM
+
+
+@pytest.mark.parametrize("between", ["", ">", "The other one has:"])
+def test_a_row_that_falls_back_opens_another_map_behind_text_alone(between: str) -> None:
+    rows = s.linux_new()
+    fallen = "BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usable"
+    found = read_map(s.text(rows, [between, fallen]))
+    assert found.ram == s.RAM
+    assert any("boots with a map" in n.text for n in found.notes) == bool(between.strip(">"))

@@ -155,6 +155,8 @@ class Scanner:
         # The first and last place of a row of /proc/iomem.
         self._iomem: list[int] = []
         self._skip_to = -1
+        # The place of the present line.
+        self._at = 0
 
     def run(self) -> list[Boot]:
         near = -1
@@ -164,6 +166,7 @@ class Scanner:
                 near = at + _NEAR
             elif at > near:
                 continue
+            self._at = at
             for line in split_line(number, raw):
                 if line.realm != "guest":
                     self._line(at, line)
@@ -380,14 +383,25 @@ class Scanner:
         if family == "efi-runtime" or family == "srat" or _same(last.row, row):
             return None
         same_as_first = _same(first.row, row) and len(block.rows) > 1
-        # Lists that are printed sorted do not fall back; where one does behind other lines, it is another.
-        least = last.row.start - 1 if family in _SORTED else first.row.start
-        apart = placed.line - last.line > 1 and row.start <= least
+        # Lists that are printed sorted do not fall back; where one does behind other text, it is another.
+        apart = placed.line - last.line > 1 and row.start <= first.row.start
+        if family in _SORTED and row.start < last.row.start:
+            apart = apart or self._text_since(last.line)
         if not (same_as_first or apart):
             return None
         if family in _ONCE_A_BOOT:
             self._new_boot(realm, line.number)
         return self._block(realm, family, line)
+
+    def _text_since(self, number: int) -> bool:
+        """Whether more than blanks and quote marks stands between a line and the present one."""
+        for at in range(self._at - 1, -1, -1):
+            before, raw = self._raw[at]
+            if before <= number:
+                return False
+            if raw.strip(" \t\r>|"):
+                return True
+        return False
 
     def _gap(self, line: LogLine) -> None:
         for block in self._open.values():
