@@ -17,7 +17,7 @@ import xenmm
 from xenmm.cli import main
 from xenmm.errors import ConfigError
 from xenmm.maps import open_map
-from xenmm.studies import silicon
+from xenmm.studies import silicon, silicon_cpu, silicon_mca
 from xenmm.studies.bench_c import find_compiler
 from xenmm.studies.bench_machine import subjects
 from xenmm.studies.silicon_cli import render
@@ -69,7 +69,7 @@ def cpuinfo(vendor, family, model):
     ],
 )
 def test_processors_are_known_by_their_numbers(text, name):
-    assert silicon.identify(text) == name
+    assert silicon_cpu.identify(text) == name
     assert name is None or name in operations()
 
 
@@ -211,9 +211,9 @@ code_branches:
 
 
 def test_llvm_mca_is_asked_about_straight_code_alone():
-    assert silicon.function_body(ASSEMBLY, "code_straight") == "\tmovq\t%rdi, %rax\n\tshlq\t$5, %rax\n"
-    assert silicon.function_body(ASSEMBLY, "code_branches") is None
-    assert silicon.function_body(ASSEMBLY, "code_missing") is None
+    assert silicon_mca.function_body(ASSEMBLY, "code_straight") == "\tmovq\t%rdi, %rax\n\tshlq\t$5, %rax\n"
+    assert silicon_mca.function_body(ASSEMBLY, "code_branches") is None
+    assert silicon_mca.function_body(ASSEMBLY, "code_missing") is None
 
 
 def test_errors_are_summed_up_by_kind():
@@ -342,9 +342,9 @@ def test_end_to_end_runs_are_those_of_a_known_machine():
 
 
 def test_an_unknown_processor_is_told_how_to_choose(monkeypatch):
-    monkeypatch.setattr(silicon, "identify", lambda text: None)
+    monkeypatch.setattr(silicon_cpu, "identify", lambda text: None)
     with pytest.raises(ConfigError, match=r"name one with --uarch: nehalem"):
-        silicon.this_uarch()
+        silicon_cpu.this_uarch()
 
 
 def test_a_quick_run_measures_every_row(found):

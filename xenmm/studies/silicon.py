@@ -10,10 +10,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import platform
-import re
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -22,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
 from ..timing.config import load_microarchitecture
-from ..timing.cost import operations
 from ..version import __version__
 from .bench_c import Compiler, Yardstick, find_compiler
 from .bench_machine import Subject, random_frames, subjects
+from .silicon_cpu import cpu_name, this_uarch
+from .silicon_mca import FLAGS, llvm_mca
 from .silicon_model import (
     RECORDS,
     SEED,
@@ -44,77 +41,9 @@ if TYPE_CHECKING:
     U64Array = NDArray[np.uint64]
 
 RECORD_SCHEMA: Final = "xenmm-silicon/1"
-_IS_X86: Final = platform.machine() in ("x86_64", "AMD64")
-_FLAGS: Final = ("-O2", "-falign-loops=64", *(["-fcf-protection=none"] if _IS_X86 else []))
 _CALLS: Final = 1 << 18
 _ADDITIONS: Final = 1 << 19
 _HUGE: Final = 1 << 21
-#: LLVM's name for a microarchitecture of ours, or for the nearest that older versions know.
-_MCA: Final = {
-    "zen2": "znver2",
-    "zen3": "znver3",
-    "zen4": "znver3",
-    "zen5": "znver3",
-    "nehalem": "nehalem",
-    "westmere": "westmere",
-    "skylake-sp": "skylake-avx512",
-    "icelake-sp": "icelake-server",
-    "sapphire-rapids": "icelake-server",
-}
-
-
-def identify(cpuinfo: str) -> str | None:
-    """Return the preset of the processor that the text of ``/proc/cpuinfo`` describes, or None.
-
-    Families and models: AMD's family 17h from model 30h is Zen 2, 19h is Zen 3 or Zen 4, 1Ah is Zen 5;
-    Intel's family 6 by model, as Linux names them in arch/x86/include/asm/intel-family.h.
-    """
-
-    def field(name: str) -> str:
-        found = re.search(rf"^{name}\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
-        return found[1].strip() if found else ""
-
-    vendor, family, model = field("vendor_id"), field("cpu family"), field("model")
-    if field("CPU part") == "0xd0c":
-        return "neoverse-n1"
-    if not family.isdigit() or not model.isdigit():
-        return None
-    f, m = int(family), int(model)
-    if vendor == "AuthenticAMD":
-        if f == 0x17:
-            return "zen2" if m >= 0x30 else None
-        if f == 0x19:
-            return "zen4" if 0x10 <= m < 0x20 or 0x60 <= m < 0xB0 else "zen3"
-        return "zen5" if f == 0x1A else None
-    intel = {
-        "nehalem": (0x1A, 0x1E, 0x1F, 0x2E),
-        "westmere": (0x25, 0x2C, 0x2F),
-        "skylake-sp": (0x55,),
-        "icelake-sp": (0x6A, 0x6C),
-        "sapphire-rapids": (0x8F, 0xCF),
-    }
-    found = [name for name, models in intel.items() if m in models]
-    return found[0] if vendor == "GenuineIntel" and f == 6 and found else None
-
-
-def this_uarch() -> str:
-    """Return the preset of this machine.
-
-    Raises
-    ------
-    ConfigError
-        None is known.
-    """
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    name = identify(text)
-    if name is None:
-        raise ConfigError(
-            f"no preset is known for this processor; name one with --uarch: {', '.join(operations())}"
-        )
-    return name
 
 
 class Clock:
@@ -160,7 +89,7 @@ class Clock:
 
 def load(compiler: Compiler, subject: Subject, folder: Path) -> Yardstick:
     """Compile the primitives with the machine's constants."""
-    flags = [*_FLAGS, f"-DMODE={subject.compression}"]
+    flags = [*FLAGS, f"-DMODE={subject.compression}"]
     made = Yardstick(compiler, subject, folder / subject.compression, "silicon.c", flags=flags)
     library = made.library
     word = ctypes.c_uint64
@@ -221,7 +150,7 @@ def run(
         progress("primitives")
         _primitives(record, made, found, clock, rounds)
         record["clock"] = clock.describe()
-        record["llvm_mca"] = _llvm_mca(record, compiler, found, Path(folder), uarch)
+        record["llvm_mca"] = llvm_mca(record, compiler, found, Path(folder), uarch)
         progress("plateaus")
         for row, plateau in zip(record["plateaus"], plateaus(quick), strict=True):
             _add(row, "cycles", _chase(plateau, clock, made, rounds))
@@ -231,7 +160,7 @@ def run(
         _end_to_end(record["end_to_end"], made, large, frames, clock, 2 if quick else 5)
     record["schema"] = RECORD_SCHEMA
     record["xenmm"] = __version__
-    record["cpu"] = _cpu()
+    record["cpu"] = cpu_name()
     record["compiler"] = compiler.version
     record["seconds"] = round(time.monotonic() - started, 1)
     record["errors"] = summary(record)
@@ -381,67 +310,6 @@ def _tables(library: Any, subject: Subject, frames: U64Array, page_size: str) ->
     return memory, other
 
 
-def _llvm_mca(
-    record: dict[str, Any], compiler: Compiler, found: dict[str, Subject], folder: Path, uarch: str
-) -> dict[str, Any]:
-    """Put llvm-mca's figures into the rows, and say how they were made, or why not."""
-    mca = shutil.which("llvm-mca") or next(
-        (p for v in range(25, 10, -1) if (p := shutil.which(f"llvm-mca-{v}"))), None
-    )
-    if mca is None:
-        return {"skipped": "llvm-mca is not installed"}
-    if uarch not in _MCA or not _IS_X86:
-        return {"skipped": f"llvm-mca is asked only about x86-64, and has no name for {uarch}"}
-    for mode in found:
-        text = _assembly(compiler, folder / mode, mode)
-        for row in record["primitives"]:
-            if row["mode"] != mode:
-                continue
-            body = function_body(text, f"code_{row['way']}_{row['primitive']}")
-            if body is None:
-                continue
-            command = [mca, f"-mcpu={_MCA[uarch]}", "-iterations=200", "-"]
-            # An address calculation of one cycle and not a move, which it would lose sight of.
-            if row["latency"] is not None:
-                row["latency_mca"] = _cycles(command, body + "\tleaq (%rax), %rdi\n", less=1)
-            row["throughput_mca"] = _cycles(command, "\tleaq (%r15), %rdi\n" + body)
-    version = subprocess.run([mca, "--version"], capture_output=True, text=True, check=False).stdout
-    found_version = re.search(r"version (\S+)", version)
-    return {
-        "version": found_version[1] if found_version else "unknown",
-        "mcpu": _MCA[uarch],
-        "left_out": "code with branches, which it would run straight through",
-    }
-
-
-def _assembly(compiler: Compiler, place: Path, mode: str) -> str:
-    from ..config import get_include
-
-    source = Path(__file__).parent / "silicon.c"
-    command = [compiler.path, "-std=gnu99", *_FLAGS, f"-DMODE={mode}", f"-I{place}", f"-I{get_include()}"]
-    done = subprocess.run(
-        [*command, "-S", "-o", "-", str(source)], capture_output=True, text=True, check=False
-    )
-    return done.stdout
-
-
-def function_body(assembly: str, name: str) -> str | None:
-    """Return the instructions of a function up to its return; None if it is missing or has branches."""
-    found = re.search(rf"^{name}:\n(.*?)^\tret", assembly, re.MULTILINE | re.DOTALL)
-    if found is None:
-        return None
-    lines = [line for line in found[1].splitlines() if line.startswith("\t") and not line.startswith("\t.")]
-    if any(re.match(r"\t(j|call)", line) for line in lines) or re.search(r"^\.L\d+:", found[1], re.MULTILINE):
-        return None
-    return "\n".join(lines) + "\n"
-
-
-def _cycles(command: list[str], body: str, less: int = 0) -> float | None:
-    done = subprocess.run(command, input=body, capture_output=True, text=True, check=False)
-    cycles = re.search(r"^Total Cycles:\s+(\d+)", done.stdout, re.MULTILINE)
-    return round(int(cycles[1]) / 200 - less, 2) if cycles else None
-
-
 def summary(record: dict[str, Any]) -> dict[str, Any]:
     """Return mean and worst absolute errors by kind of figure."""
     conversions = [r for r in record["primitives"] if r["primitive"] not in RECORDS]
@@ -466,16 +334,3 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
 def _name(row: dict[str, Any]) -> str:
     keys = ("primitive", "what", "mode", "way", "page_size")
     return ", ".join(str(row[k]) for k in keys if k in row)
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor()
-    found = {
-        k: re.search(rf"^{k}\s*:\s*(.*)$", text, re.MULTILINE) for k in ("model name", "cpu family", "model")
-    }
-    words = [f"{k} {m[1].strip()}" for k, m in found.items() if m]
-    virtual = ", in a virtual machine" if re.search(r"^flags.*\bhypervisor\b", text, re.MULTILINE) else ""
-    return ", ".join(words) + virtual
