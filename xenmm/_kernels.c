@@ -71,6 +71,22 @@ static int xk_masks_in_order(const xenmm_params *p)
            hole == (((uint64_t)1 << width) - 1) * (bottom + 1);
 }
 
+/* The kind of one more slot: that of an earlier slot with the same words, or a new one. */
+static void xk_add_slot(xk_kinds *kinds, unsigned slot, uint64_t word, uint64_t start, uint64_t frames)
+{
+    uint32_t kind = 0;
+    while (kind < kinds->count &&
+           (kinds->words[XK_SUBTRACT][kind] != word || kinds->words[XK_START][kind] != start ||
+            kinds->words[XK_DIRECTMAP_FRAMES][kind] != frames))
+        kind++;
+    if (kind == kinds->count)
+        kinds->count++;
+    kinds->words[XK_SUBTRACT][kind] = word;
+    kinds->words[XK_START][kind] = start;
+    kinds->words[XK_DIRECTMAP_FRAMES][kind] = frames;
+    kinds->of_slot[slot] = (uint16_t)kind;
+}
+
 void xk_derive(xk_plan *plan)
 {
     const xenmm_params *const p = &plan->params;
@@ -86,17 +102,16 @@ void xk_derive(xk_plan *plan)
             plan->directmap_limit = last + 1;
     }
     plan->region_frames = xk_least(p->pdx_region_size, XK_TOP);
-    plan->few_slots = plan->few_pdx_slots = 1;
+    plan->of_mfn.count = plan->of_pdx.count = 0;
     for (slot = 0; slot < XENMM_LOOKUP_ENTRIES; slot++) {
         const uint64_t base = p->pfn_bases[slot], first_pdx = base - p->pfn_pdx_lookup[slot];
         const int used = base < XK_TOP;
-        plan->slot_start[slot] = used ? base ^ XK_TOP : 0;
+        plan->slot_start[slot] = used ? base : XK_TOP;
         plan->slot_directmap_frames[slot] =
             used && first_pdx < pages ? xk_least(plan->region_frames, pages - first_pdx) : 0;
-        if (slot >= 16) {
-            plan->few_slots &= !used && p->pfn_pdx_lookup[slot] == 0;
-            plan->few_pdx_slots &= p->pdx_pfn_lookup[slot] == 0;
-        }
+        xk_add_slot(&plan->of_mfn, slot, p->pfn_pdx_lookup[slot], plan->slot_start[slot],
+                    plan->slot_directmap_frames[slot]);
+        xk_add_slot(&plan->of_pdx, slot, p->pdx_pfn_lookup[slot], 0, 0);
     }
 }
 
@@ -131,7 +146,7 @@ static int xk_compressible_verdict(const xk_plan *plan, uint64_t first, uint64_t
 {
     const xenmm_params *const p = &plan->params;
     if (p->mode == XENMM_MODE_OFFSET) {
-        const uint64_t start = plan->slot_start[XENMM_SLOT(first, p->pfn_index_shift)] ^ XK_TOP;
+        const uint64_t start = plan->slot_start[XENMM_SLOT(first, p->pfn_index_shift)];
         if ((((uint64_t)63 << p->pfn_index_shift) & low) != 0)
             return XK_MIXED;
         if (first + low < start || (first >= start && first - start >= plan->region_frames))
@@ -395,9 +410,13 @@ static size_t xk_convert_checked(const xk_plan *plan, int conversion, const uint
     const xk_loops *const loops = xk_targets[xk_target].loops;
     size_t i = 0, chunk = xk_least(n, xk_ragged(out));
     for (;;) {
-        const size_t fit = xk_check_chunk(plan, conversion, in + i, out + i, chunk, stream);
-        i += fit;
-        if (fit < chunk || i == n)
+        if (chunk != 0) {
+            const size_t fit = xk_check_chunk(plan, conversion, in + i, out + i, chunk, stream);
+            i += fit;
+            if (fit < chunk)
+                return i;
+        }
+        if (i == n)
             return i;
         i += loops->checked[conversion](plan, in + i, out + i, n - i, stream);
         chunk = xk_least(n - i, XK_CHUNK);

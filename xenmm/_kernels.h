@@ -31,20 +31,32 @@ enum {
 };
 
 /*
+ * The 64 slots of a table by kind: slots that agree in all words are of one kind. A machine has a slot for each
+ * region of its memory, and one kind for all that are unused, so a table by kind fits in a register or two where
+ * one by slot takes eight.
+ */
+enum { XK_SUBTRACT, XK_START, XK_DIRECTMAP_FRAMES, XK_WORDS, XK_ADD = XK_SUBTRACT };
+typedef struct xk_kinds {
+    uint16_t of_slot[XENMM_LOOKUP_ENTRIES];
+    uint64_t words[XK_WORDS][XENMM_LOOKUP_ENTRIES];
+    uint32_t count;
+} xk_kinds;
+
+/*
  * The frozen struct, and behind it what the loops derive from it once, at the freeze. Of offset: a slot's frames
- * are [slot_start, slot_start + region_frames), of which the first slot_directmap_frames have their place
- * inside the direct map. Everything is kept below 2^63, so that the loops may test limits by the sign: what lies
- * above is left to the scalar text.
+ * are [start, start + region_frames), of which the first directmap_frames have their place inside the direct map.
+ * Everything is kept below 2^63, so that the loops may test limits by the sign: what lies above is left to the
+ * scalar text.
  */
 typedef struct xk_plan {
     xenmm_params params;
     uint32_t offset_mode;      /* 0: the mask loops (identity is a mask with nothing removed), 1: offset */
-    uint32_t few_slots;        /* offset: no slot of an mfn from 16 on is in use */
-    uint32_t few_pdx_slots;    /* offset: no slot of a pdx from 16 on is in use */
     uint64_t directmap_limit;  /* mask: one past the last mfn inside the direct map; 0 when not certain */
     uint64_t region_frames;
-    uint64_t slot_start[XENMM_LOOKUP_ENTRIES]; /* with the top bit inverted, so that 0 is an unused slot */
+    uint64_t slot_start[XENMM_LOOKUP_ENTRIES]; /* 2^63 where the slot is unused */
     uint64_t slot_directmap_frames[XENMM_LOOKUP_ENTRIES];
+    xk_kinds of_mfn; /* words: pfn_pdx_lookup, slot_start, slot_directmap_frames */
+    xk_kinds of_pdx; /* words: pdx_pfn_lookup, 0, 0 */
 } xk_plan;
 
 /* Fill what follows params. */

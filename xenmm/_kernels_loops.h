@@ -116,102 +116,130 @@ XK_FORMULA_LOOP(page_to_virt, XK_PAGE_TO_VIRT_)
 XK_FORMULA_LOOP(virt_to_page, XK_VIRT_TO_PAGE_)
 
 /*
- * One entry of a 64-entry table for each lane: `slots` are below 64. `few` promises that the entries from 16 on
- * are 0, which they are on most machines: a slot is a node, more or less.
+ * One entry of a 64-entry table for each lane. XK_KINDS(name, kinds) declares what serves several tables of the
+ * same slots, and XK_TABLE(name, kinds, word, by_slot, unit) such a table, its entries shifted left by `unit`;
+ * XK_KIND(kinds, f, shift, unit) is what each lane of XK_LOOKUP(name, kind) chooses by: the slot of f, which is in
+ * the same unit, or the slot's kind. Where a table lies in registers the low bits alone choose.
  */
 #if XK_BYTES == 64
-#define XK_TABLE(name, from, few)                                                                        \
+/* The rows of eight that a table of so many entries has. */
+#define XK_ROWS(entries) ((entries) <= 16 ? 2 : (entries) <= 32 ? 4 : 8)
+#define XK_REGISTERS(name, from, rows, unit)                                                             \
     const uint64_t *const name##_from = (from);                                                          \
-    const int name##_few = (int)(few);                                                                   \
-    const __m512i name[8] = {                                                                            \
-        XK_ROW(name, 0), XK_ROW(name, 1), XK_LATE(name, 2), XK_LATE(name, 3),                            \
-        XK_LATE(name, 4), XK_LATE(name, 5), XK_LATE(name, 6), XK_LATE(name, 7)}
-#define XK_ROW(name, row) _mm512_loadu_si512(name##_from + 8 * (row))
-#define XK_LATE(name, row) (name##_few ? _mm512_setzero_si512() : XK_ROW(name, row))
-#define XK_LOOKUP(name, slots) XK(lookup)(name, (slots), name##_few)
+    const int name##_rows = (rows);                                                                      \
+    const __m512i name[8] = {XK_ROW(name, 0, unit), XK_ROW(name, 1, unit), XK_ROW(name, 2, unit),        \
+                             XK_ROW(name, 3, unit), XK_ROW(name, 4, unit), XK_ROW(name, 5, unit),        \
+                             XK_ROW(name, 6, unit), XK_ROW(name, 7, unit)}
+#define XK_ROW(name, row, unit)                                                                          \
+    ((row) < name##_rows ? _mm512_slli_epi64(_mm512_loadu_si512(name##_from + 8 * (row)), (unit))        \
+                         : _mm512_setzero_si512())
+#define XK_LOOKUP(name, at) XK(lookup)(name, (at), name##_rows)
 
-/* The whole table lies in registers: sixteen entries a permutation, then, for more, two choices. */
-XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) slots, int few)
+/* A permutation chooses among sixteen entries; more take several, and choices between them. */
+XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) at, int rows)
 {
-    const __m512i s = (__m512i)slots;
-    if (few) {
-        const __mmask8 low = _mm512_testn_epi64_mask(s, _mm512_set1_epi64(48));
-        return (XK(vec))_mm512_maskz_permutex2var_epi64(low, table[0], s, table[1]);
-    } else {
+    const __m512i s = (__m512i)at;
+    const __m512i a = _mm512_permutex2var_epi64(table[0], s, table[1]);
+    if (rows > 2) {
         const __mmask8 odd = _mm512_test_epi64_mask(s, _mm512_set1_epi64(16));
-        const __mmask8 high = _mm512_test_epi64_mask(s, _mm512_set1_epi64(32));
-        const __m512i a = _mm512_permutex2var_epi64(table[0], s, table[1]);
         const __m512i b = _mm512_permutex2var_epi64(table[2], s, table[3]);
-        const __m512i c = _mm512_permutex2var_epi64(table[4], s, table[5]);
-        const __m512i d = _mm512_permutex2var_epi64(table[6], s, table[7]);
-        return (XK(vec))_mm512_mask_blend_epi64(high, _mm512_mask_blend_epi64(odd, a, b),
-                                                _mm512_mask_blend_epi64(odd, c, d));
+        const __m512i ab = _mm512_mask_blend_epi64(odd, a, b);
+        if (rows > 4) {
+            const __mmask8 high = _mm512_test_epi64_mask(s, _mm512_set1_epi64(32));
+            const __m512i c = _mm512_permutex2var_epi64(table[4], s, table[5]);
+            const __m512i d = _mm512_permutex2var_epi64(table[6], s, table[7]);
+            return (XK(vec))_mm512_mask_blend_epi64(high, ab, _mm512_mask_blend_epi64(odd, c, d));
+        }
+        return (XK(vec))ab;
     }
+    return (XK(vec))a;
 }
+
+#define XK_KINDS(name, kinds)                                                                            \
+    const xk_kinds *const name = (kinds);                                                                \
+    const __m512i name##_low = _mm512_loadu_si512(name->of_slot);                                        \
+    const __m512i name##_high = _mm512_loadu_si512(name->of_slot + 32)
+#define XK_TABLE(name, kinds, word, by_slot, unit)                                                       \
+    XK_REGISTERS(name, kinds->words[word], XK_ROWS(kinds->count), (unit))
+/* 16-bit lanes: the lowest of each four gets the kind, and the others get what nobody looks at. */
+#define XK_KIND(kinds, f, shift, unit)                                                                   \
+    ((XK(vec))_mm512_permutex2var_epi16(                                                                 \
+        kinds##_low,                                                                                     \
+        _mm512_srl_epi64((__m512i)(f), _mm_cvtsi64_si128((long long)((shift) + (unit)))), kinds##_high))
 #else
-#define XK_TABLE(name, from, few) const uint64_t *const name = (from)
+#define XK_KINDS(name, kinds) (void)0
+#define XK_TABLE(name, kinds, word, by_slot, unit)                                                       \
+    const uint64_t *const name = (by_slot);                                                              \
+    enum { name##_unit = (unit) }
+#define XK_KIND(kinds, f, shift, unit) ((((f) >> (unit)) >> (uint64_t)(shift)) & 63)
 #if XK_BYTES == 32
-#define XK_LOOKUP(name, slots)                                                                           \
-    ((XK(vec)){name[(slots)[0]], name[(slots)[1]], name[(slots)[2]], name[(slots)[3]]})
+#define XK_LOOKUP(name, at)                                                                              \
+    ((XK(vec)){name[(at)[0]], name[(at)[1]], name[(at)[2]], name[(at)[3]]} << name##_unit)
 #elif XK_BYTES == 16
-#define XK_LOOKUP(name, slots) ((XK(vec)){name[(slots)[0]], name[(slots)[1]]})
+#define XK_LOOKUP(name, at) ((XK(vec)){name[(at)[0]], name[(at)[1]]} << name##_unit)
 #else
-#define XK_LOOKUP(name, slots) (name[slots])
+#define XK_LOOKUP(name, at) (name[at] << name##_unit)
 #endif
 #endif
+
+/* Where one block's values are strangers to each other, so many blocks are not even compared. */
+#define XK_STRANGERS 8
 
 /*
- * A loop of the offset mode: f = before(x), then f `op` the entry of f's slot, then after().
- * `unit` is 12 where f is in bytes and the table in frames.
+ * A loop of the offset mode: f = before(x), then g = f `op` the entry of f's slot, then after(g) + origin.
+ * `unit` is 12 where f is in bytes and the table in frames. Where after() is `linear`, modulo 2^64, neighbours
+ * need but one addition.
  */
-#define XK_OFFSET_LOOP(name, before, entries, index_shift, few, unit, op, after)                         \
+#define XK_OFFSET_LOOP(name, before, entries, index_shift, of_slots, unit, op, linear, after, origin)    \
     XK_INLINE uint64_t XK(name##_one)(const xenmm_params *p, uint64_t x)                                 \
     {                                                                                                    \
         const uint64_t frametable = p->frametable_virt_start, directmap = p->directmap_virt_start;       \
         const uint64_t f = before(x);                                                                    \
         const uint64_t g = f op(p->entries[XENMM_SLOT(f >> (unit), p->index_shift)] << (unit));          \
         (void)frametable, (void)directmap;                                                               \
-        return after(g);                                                                                 \
+        return after(g) + (origin);                                                                      \
     }                                                                                                    \
     XK_INLINE void XK(name##_body)(const xk_plan *plan, const uint64_t *in, uint64_t *out, size_t n,     \
                                    const int stream)                                                     \
     {                                                                                                    \
         XK_PARAMETERS;                                                                                   \
-        const uint64_t shift = p->index_shift;                                                           \
-        /* The bits of f that choose the slot; a shift past the top chooses slot 0 always. */            \
-        const uint64_t slot_bits = shift + (unit) < 64 ? (uint64_t)63 << (shift + (unit)) : 0;           \
-        uint64_t last = 0, entry = p->entries[0] << (unit);                                              \
+        const uint64_t shift = p->index_shift + (unit);                                                  \
+        /* The bits of f that choose the slot. */                                                        \
+        const uint64_t slot_bits = shift < 64 ? (uint64_t)63 << shift : 0;                               \
+        uint64_t last = 0, add = 0 op(p->entries[0] << (unit));                                          \
         size_t i = 0;                                                                                    \
-        XK_TABLE(table, p->entries, plan->few);                                                          \
+        XK_KINDS(kinds, &plan->of_slots);                                                                \
+        XK_TABLE(table, kinds, XK_ADD, p->entries, unit);                                                \
+        if (linear)                                                                                      \
+            add = after(add) + (origin);                                                                 \
         XK_HEAD(XK(name##_one)(p, in[i]));                                                               \
         for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
             XK(vec) v[XK_UNROLL], differ = {0};                                                          \
-            XK_EACH v[u] = XK_AT(in + i, u);                                                             \
-            XK_EACH v[u] = before(v[u]);                                                                 \
+            XK_EACH v[u] = before(XK_AT(in + i, u));                                                     \
             XK_EACH differ |= v[u] ^ last;                                                               \
             if (__builtin_expect(XK_ANY(differ, slot_bits), 0)) {                                        \
                 const uint64_t first = before(in[i]);                                                    \
                 differ = v[0] ^ first;                                                                   \
                 XK_EACH differ |= v[u] ^ first;                                                          \
                 if (XK_ANY(differ, slot_bits)) {                                                         \
-                    XK_EACH                                                                              \
-                    {                                                                                    \
-                        const XK(vec) slots = ((v[u] >> (unit)) >> shift) & 63;                          \
-                        v[u] = v[u] op(XK_LOOKUP(table, slots) << (unit));                               \
-                        v[u] = after(v[u]);                                                              \
-                        XK_PUT(out + i + u * XK_LANES, v[u]);                                            \
+                    const size_t end = i + XK_BLOCK * xk_least((n - i) / XK_BLOCK, XK_STRANGERS);        \
+                    for (; i < end; i += XK_LANES) {                                                     \
+                        const XK(vec) f = before(XK_AT(in + i, 0));                                      \
+                        const XK(vec) g = f op XK_LOOKUP(table, XK_KIND(kinds, f, p->index_shift, unit)); \
+                        XK_PUT(out + i, after(g) + (origin));                                            \
                     }                                                                                    \
+                    i -= XK_BLOCK;                                                                       \
                     continue;                                                                            \
                 }                                                                                        \
                 last = first;                                                                            \
-                entry = p->entries[XENMM_SLOT(first >> (unit), shift)] << (unit);                        \
+                add = 0 op(p->entries[XENMM_SLOT(first >> (unit), p->index_shift)] << (unit));           \
+                if (linear)                                                                              \
+                    add = after(add) + (origin);                                                         \
             }                                                                                            \
-            XK_EACH                                                                                      \
-            {                                                                                            \
-                v[u] = v[u] op entry;                                                                    \
-                v[u] = after(v[u]);                                                                      \
-                XK_PUT(out + i + u * XK_LANES, v[u]);                                                    \
-            }                                                                                            \
+            if (linear)                                                                                  \
+                XK_EACH XK_PUT(out + i + u * XK_LANES, after(v[u]) + add);                               \
+            else                                                                                         \
+                XK_EACH XK_PUT(out + i + u * XK_LANES, after(v[u] + add) + (origin));                    \
         }                                                                                                \
         XK_TAIL(XK(name##_one)(p, in[i]));                                                               \
     }                                                                                                    \
@@ -221,25 +249,24 @@ XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) slots, int few)
 #define XK_TO_BYTES(x) ((x) << XENMM_PAGE_SHIFT)
 #define XK_TO_FRAMES(x) ((x) >> XENMM_PAGE_SHIFT)
 #define XK_FROM_PAGE(x) XENMM_PAGE_TO_PDX(x, frametable)
-#define XK_TO_PAGE(x) XENMM_PDX_TO_PAGE(x, frametable)
 #define XK_FROM_VIRT(x) ((x) - directmap)
-#define XK_TO_VIRT(x) ((x) + directmap)
 
-#define XK_COMPRESS pfn_pdx_lookup, pfn_index_shift, few_slots
-#define XK_EXPAND pdx_pfn_lookup, pdx_index_shift, few_pdx_slots
-#define XK_OFFSET_LOOP_(name, before, which, unit, op, after)                                            \
-    XK_OFFSET_LOOP_2(name, before, which, unit, op, after)
-#define XK_OFFSET_LOOP_2(name, before, entries, index_shift, few, unit, op, after)                       \
-    XK_OFFSET_LOOP(name, before, entries, index_shift, few, unit, op, after)
+#define XK_COMPRESS pfn_pdx_lookup, pfn_index_shift, of_mfn
+#define XK_EXPAND pdx_pfn_lookup, pdx_index_shift, of_pdx
+#define XK_OFFSET_LOOP_(name, before, which, unit, op, linear, after, origin)                            \
+    XK_OFFSET_LOOP_2(name, before, which, unit, op, linear, after, origin)
+#define XK_OFFSET_LOOP_2(name, before, entries, index_shift, of_slots, unit, op, linear, after, origin)  \
+    XK_OFFSET_LOOP(name, before, entries, index_shift, of_slots, unit, op, linear, after, origin)
+#define XK_LEFT_5(x) ((x) << 5)
 
-XK_OFFSET_LOOP_(offset_mfn_to_pdx, XK_SAME, XK_COMPRESS, 0, -, XK_SAME)
-XK_OFFSET_LOOP_(offset_pdx_to_mfn, XK_SAME, XK_EXPAND, 0, +, XK_SAME)
-XK_OFFSET_LOOP_(offset_mfn_to_page, XK_SAME, XK_COMPRESS, 0, -, XK_TO_PAGE)
-XK_OFFSET_LOOP_(offset_page_to_mfn, XK_FROM_PAGE, XK_EXPAND, 0, +, XK_SAME)
-XK_OFFSET_LOOP_(offset_mfn_to_virt, XK_TO_BYTES, XK_COMPRESS, XENMM_PAGE_SHIFT, -, XK_TO_VIRT)
-XK_OFFSET_LOOP_(offset_maddr_to_virt, XK_SAME, XK_COMPRESS, XENMM_PAGE_SHIFT, -, XK_TO_VIRT)
-XK_OFFSET_LOOP_(offset_virt_to_maddr, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, XK_SAME)
-XK_OFFSET_LOOP_(offset_virt_to_mfn, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, XK_TO_FRAMES)
+XK_OFFSET_LOOP_(offset_mfn_to_pdx, XK_SAME, XK_COMPRESS, 0, -, 1, XK_SAME, 0)
+XK_OFFSET_LOOP_(offset_pdx_to_mfn, XK_SAME, XK_EXPAND, 0, +, 1, XK_SAME, 0)
+XK_OFFSET_LOOP_(offset_mfn_to_page, XK_SAME, XK_COMPRESS, 0, -, 1, XK_LEFT_5, frametable)
+XK_OFFSET_LOOP_(offset_page_to_mfn, XK_FROM_PAGE, XK_EXPAND, 0, +, 1, XK_SAME, 0)
+XK_OFFSET_LOOP_(offset_mfn_to_virt, XK_TO_BYTES, XK_COMPRESS, XENMM_PAGE_SHIFT, -, 1, XK_SAME, directmap)
+XK_OFFSET_LOOP_(offset_maddr_to_virt, XK_SAME, XK_COMPRESS, XENMM_PAGE_SHIFT, -, 1, XK_SAME, directmap)
+XK_OFFSET_LOOP_(offset_virt_to_maddr, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, 1, XK_SAME, 0)
+XK_OFFSET_LOOP_(offset_virt_to_mfn, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +, 0, XK_TO_FRAMES, 0)
 
 /* What the next block is compared with: the slots of one pdx, and of its mfn (cut to 52 bits, as a maddr). */
 #define XK_REMEMBER(pdx)                                                                                 \
@@ -247,7 +274,8 @@ XK_OFFSET_LOOP_(offset_virt_to_mfn, XK_FROM_VIRT, XK_EXPAND, XENMM_PAGE_SHIFT, +
         last_pdx = (pdx);                                                                                \
         add = p->pdx_pfn_lookup[XENMM_SLOT(last_pdx, p->pdx_index_shift)];                               \
         last_mfn = ((last_pdx + add) << XENMM_PAGE_SHIFT) >> XENMM_PAGE_SHIFT;                           \
-        subtract = p->pfn_pdx_lookup[XENMM_SLOT(last_mfn, p->pfn_index_shift)] << XENMM_PAGE_SHIFT;      \
+        sum = ((add - p->pfn_pdx_lookup[XENMM_SLOT(last_mfn, p->pfn_index_shift)]) << XENMM_PAGE_SHIFT) + \
+              directmap;                                                                                 \
     } while (0)
 
 /* page -> mfn -> virt: two lookups, both of which neighbours usually share. */
@@ -257,10 +285,12 @@ XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const ui
     XK_PARAMETERS;
     const uint64_t pdx_bits = (uint64_t)63 << p->pdx_index_shift;
     const uint64_t mfn_bits = (uint64_t)63 << p->pfn_index_shift;
-    uint64_t last_pdx = 0, last_mfn, add, subtract;
+    uint64_t last_pdx = 0, last_mfn, add, sum;
     size_t i = 0;
-    XK_TABLE(expand, p->pdx_pfn_lookup, plan->few_pdx_slots);
-    XK_TABLE(compress, p->pfn_pdx_lookup, plan->few_slots);
+    XK_KINDS(of_pdx, &plan->of_pdx);
+    XK_KINDS(of_mfn, &plan->of_mfn);
+    XK_TABLE(expand, of_pdx, XK_ADD, p->pdx_pfn_lookup, XENMM_PAGE_SHIFT);
+    XK_TABLE(compress, of_mfn, XK_SUBTRACT, p->pfn_pdx_lookup, XENMM_PAGE_SHIFT);
     XK_REMEMBER(0);
     XK_HEAD(xenmm_offset_mfn_to_virt(p, xenmm_offset_page_to_mfn(p, in[i])));
     for (; n - i >= XK_BLOCK; i += XK_BLOCK) {
@@ -269,20 +299,18 @@ XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const ui
         XK_EACH differ_pdx |= v[u] ^ last_pdx;
         XK_EACH differ_mfn |= (v[u] + add) ^ last_mfn;
         if (__builtin_expect(XK_ANY((differ_pdx & pdx_bits) | (differ_mfn & mfn_bits), ~(uint64_t)0), 0)) {
-            XK_EACH
-            {
-                XK(vec) f;
-                XK(vec) slots = (v[u] >> (uint64_t)p->pdx_index_shift) & 63;
-                f = (v[u] + XK_LOOKUP(expand, slots)) << XENMM_PAGE_SHIFT;
-                slots = ((f >> XENMM_PAGE_SHIFT) >> (uint64_t)p->pfn_index_shift) & 63;
-                v[u] = XK_TO_VIRT(f - (XK_LOOKUP(compress, slots) << XENMM_PAGE_SHIFT));
+            const size_t end = i + XK_BLOCK * xk_least((n - i) / XK_BLOCK, XK_STRANGERS);
+            XK_REMEMBER(XK_FROM_PAGE(in[end - 1]));
+            for (; i < end; i += XK_LANES) {
+                XK(vec) f = XK_FROM_PAGE(XK_AT(in + i, 0));
+                f = (f << XENMM_PAGE_SHIFT) + XK_LOOKUP(expand, XK_KIND(of_pdx, f, p->pdx_index_shift, 0));
+                f -= XK_LOOKUP(compress, XK_KIND(of_mfn, f, p->pfn_index_shift, XENMM_PAGE_SHIFT));
+                XK_PUT(out + i, f + directmap);
             }
-            XK_REMEMBER(XK_FROM_PAGE(in[i]));
-            XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);
+            i -= XK_BLOCK;
             continue;
         }
-        XK_EACH v[u] = XK_TO_VIRT(((v[u] + add) << XENMM_PAGE_SHIFT) - subtract);
-        XK_EACH XK_PUT(out + i + u * XK_LANES, v[u]);
+        XK_EACH XK_PUT(out + i + u * XK_LANES, (v[u] << XENMM_PAGE_SHIFT) + sum);
     }
     XK_TAIL(xenmm_offset_mfn_to_virt(p, xenmm_offset_page_to_mfn(p, in[i])));
 }
@@ -352,16 +380,17 @@ XK_DOMAIN_MASK_DIRECTMAP(domain_mask_maddr_in_directmap, XK_TO_FRAMES, xenmm_mad
     {                                                                                                    \
         const xenmm_params *const p = &plan->params;                                                     \
         const uint64_t shift = p->pfn_index_shift;                                                       \
-        XK_TABLE(starts, plan->slot_start, plan->few_slots);                                             \
-        XK_TABLE(frames, plan->slot_directmap_frames, plan->few_slots);                                  \
+        XK_KINDS(kinds, &plan->of_mfn);                                                                  \
+        XK_TABLE(starts, kinds, XK_START, plan->slot_start, 0);                                          \
+        XK_TABLE(frames, kinds, XK_DIRECTMAP_FRAMES, plan->slot_directmap_frames, 0);                    \
         size_t i = 0;                                                                                    \
         for (; n - i >= XK_BLOCK; i += XK_BLOCK) {                                                       \
             XK(vec) bad = {0};                                                                           \
             XK_EACH                                                                                      \
             {                                                                                            \
-                const XK(vec) f = to_frames(XK_AT(in + i, u)), slots = (f >> shift) & 63;                \
-                const XK(vec) d = f - (XK_LOOKUP(starts, slots) ^ XK_SIGN);                              \
-                bad |= d | (XK_LOOKUP(frames, slots) - 1 - d);                                           \
+                const XK(vec) f = to_frames(XK_AT(in + i, u)), kind = XK_KIND(kinds, f, shift, 0);       \
+                const XK(vec) d = f - XK_LOOKUP(starts, kind);                                           \
+                bad |= d | (XK_LOOKUP(frames, kind) - 1 - d);                                            \
             }                                                                                            \
             if (__builtin_expect(XK_ANY(bad, XK_SIGN), 0))                                               \
                 XK_JUDGE_BLOCK(good);                                                                    \
@@ -404,8 +433,32 @@ XK_DOMAIN_OFFSET_DIRECTMAP(domain_offset_maddr_in_directmap, XK_TO_FRAMES, xenmm
 #endif
 #define XK_ALL (XK_BLOCK == 32 ? 0xffffffffu : 0xffffu)
 
+/*
+ * Rows of the tables that a loop looks into, by slot (`slots`) and of the group bitmap (`groups`; 0: it is too long
+ * for registers). The compiler makes a loop for each of the usual sizes, without tests inside, and one for all.
+ */
+#if XK_BYTES == 64
+#define XK_GROUP_ROWS(count) ((count) <= 64 * 64 ? XK_ROWS(((count) + 63) / 64) : 0)
+#define XK_BY_ROWS(body, ...)                                                                            \
+    do {                                                                                                 \
+        const int slots = XK_ROWS(plan->of_mfn.count);                                                   \
+        const int groups = XK_GROUP_ROWS(plan->params.pdx_group_count);                                  \
+        if (slots == 2 && groups == 2)                                                                   \
+            return body(__VA_ARGS__, 2, 2);                                                              \
+        if (slots == 2 && groups == 4)                                                                   \
+            return body(__VA_ARGS__, 2, 4);                                                              \
+        if (slots == 2 && groups == 8)                                                                   \
+            return body(__VA_ARGS__, 2, 8);                                                              \
+        return body(__VA_ARGS__, slots, groups);                                                         \
+    } while (0)
+#define XK_TABLE_OF(name, rows, kinds, word, by_slot) XK_REGISTERS(name, kinds->words[word], rows, 0)
+#else
+#define XK_BY_ROWS(body, ...) return body(__VA_ARGS__, 0, 0)
+#define XK_TABLE_OF(name, rows, kinds, word, by_slot) XK_TABLE(name, kinds, word, by_slot, 0)
+#endif
+
 /* The bits of the groups of `pdx`, where the verdict is good; `pdx` of the others may be anything. */
-XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT so_far)
+XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT so_far, const int groups)
 {
     XK(vec) group = pdx >> XENMM_PDX_GROUP_SHIFT;
     so_far = so_far XK_BOTH XK_BELOW(group, p->pdx_group_count);
@@ -413,14 +466,15 @@ XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT
     const __m512i at = (__m512i)(group >> 6), one = _mm512_set1_epi64(1);
     __m512i words;
     /* Up to 64 words, which serve 1 TiB of memory, are a table like the others. */
-    if (p->pdx_group_count <= 64 * 64) {
-        XK_TABLE(table, p->pdx_group_valid, p->pdx_group_count <= 16 * 64);
+    if (groups != 0) {
+        XK_REGISTERS(table, p->pdx_group_valid, groups, 0);
         words = (__m512i)XK_LOOKUP(table, (XK(vec))at);
     } else {
         words = _mm512_mask_i64gather_epi64(at, so_far, at, (const void *)p->pdx_group_valid, 8);
     }
     return _mm512_mask_test_epi64_mask(so_far, _mm512_rorv_epi64(words, (__m512i)group), one);
 #else
+    (void)groups;
     /* Lanes that are bad read word 0, which always exists. */
     group &= (so_far >> 63) - 1;
     return XK_SIGNS(~so_far & (XK_GATHER(p->pdx_group_valid, group >> 6) << (63 - (group & 63))));
@@ -428,9 +482,11 @@ XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT
 }
 
 #define XK_BITS(name, verdict)                                                                           \
-    XK_INLINE uint32_t XK(name)(const xk_plan *plan, const uint64_t *in)                                 \
+    XK_INLINE uint32_t XK(name)(const xk_plan *plan, const uint64_t *in, const int slots,                \
+                                const int groups)                                                        \
     {                                                                                                    \
         XK_PARAMETERS;                                                                                   \
+        (void)slots;                                                                                     \
         uint32_t bits = 0;                                                                               \
         XK_EACH                                                                                          \
         {                                                                                                \
@@ -441,37 +497,46 @@ XK_INLINE uint32_t XK(group_bits)(const xenmm_params *p, XK(vec) pdx, XK_VERDICT
     }
 
 XK_BITS(bits_mask_mfn, XK(group_bits)(p, XK_M_MFN_TO_PDX(x),
-                                      XK_BELOW(x, p->max_page) XK_BOTH XK_CLEAR(x, p->pfn_hole_mask)))
-XK_BITS(bits_pdx, XK(group_bits)(p, x, XK_BELOW(x, p->max_pdx)))
-XK_BITS(bits_page, XK(group_bits)(p, XK_FROM_PAGE(x),
-                                  XK_BELOW(XK_FROM_PAGE(x), p->max_pdx) XK_BOTH XK_CLEAR(x - frametable, 31)))
+                                      XK_BELOW(x, p->max_page) XK_BOTH XK_CLEAR(x, p->pfn_hole_mask), groups))
+XK_BITS(bits_pdx, XK(group_bits)(p, x, XK_BELOW(x, p->max_pdx), groups))
+XK_BITS(bits_page,
+        XK(group_bits)(p, XK_FROM_PAGE(x),
+                       XK_BELOW(XK_FROM_PAGE(x), p->max_pdx) XK_BOTH XK_CLEAR(x - frametable, 31), groups))
 
-XK_INLINE uint32_t XK(bits_offset_mfn)(const xk_plan *plan, const uint64_t *in)
+XK_INLINE uint32_t XK(bits_offset_mfn)(const xk_plan *plan, const uint64_t *in, const int slots,
+                                       const int groups)
 {
     const xenmm_params *const p = &plan->params;
     const uint64_t shift = p->pfn_index_shift;
-    XK_TABLE(starts, plan->slot_start, plan->few_slots);
-    XK_TABLE(subtract, p->pfn_pdx_lookup, plan->few_slots);
+    XK_KINDS(kinds, &plan->of_mfn);
+    XK_TABLE_OF(starts, slots, kinds, XK_START, plan->slot_start);
+    XK_TABLE_OF(subtract, slots, kinds, XK_SUBTRACT, p->pfn_pdx_lookup);
     uint32_t bits = 0;
+    (void)slots;
     XK_EACH
     {
-        const XK(vec) x = XK_AT(in, u), slots = (x >> shift) & 63;
-        const XK(vec) d = x - (XK_LOOKUP(starts, slots) ^ XK_SIGN);
+        const XK(vec) x = XK_AT(in, u), kind = XK_KIND(kinds, x, shift, 0);
+        const XK(vec) d = x - XK_LOOKUP(starts, kind);
         const XK_VERDICT inside = XK_BELOW(x, p->max_page) XK_BOTH XK_BELOW(d, plan->region_frames);
-        bits |= XK(group_bits)(p, x - XK_LOOKUP(subtract, slots), inside) << (u * XK_LANES);
+        bits |= XK(group_bits)(p, x - XK_LOOKUP(subtract, kind), inside, groups) << (u * XK_LANES);
     }
     return bits;
 }
 
 #define XK_DOMAIN_BY_BITS(name, bits, good)                                                              \
-    XK_DOMAIN(name)                                                                                      \
+    XK_INLINE size_t XK(name##_body)(const xk_plan *plan, const uint64_t *in, size_t n, const int slots, \
+                                     const int groups)                                                   \
     {                                                                                                    \
         const xenmm_params *const p = &plan->params;                                                     \
         size_t i = 0;                                                                                    \
         for (; n - i >= XK_BLOCK; i += XK_BLOCK)                                                         \
-            if (__builtin_expect(XK(bits)(plan, in + i) != XK_ALL, 0))                                   \
+            if (__builtin_expect(XK(bits)(plan, in + i, slots, groups) != XK_ALL, 0))                    \
                 XK_JUDGE_BLOCK(good);                                                                    \
         XK_JUDGE_TAIL(good);                                                                             \
+    }                                                                                                    \
+    XK_DOMAIN(name)                                                                                      \
+    {                                                                                                    \
+        XK_BY_ROWS(XK(name##_body), plan, in, n);                                                        \
     }
 
 XK_DOMAIN_BY_BITS(domain_mask_mfn_valid, bits_mask_mfn, xenmm_mfn_valid)
@@ -529,7 +594,6 @@ XK_DOMAIN_BY_BITS(domain_page, bits_page, xenmm_page_valid)
 #define XK_IN_GROUP ~(uint64_t)0xffff
 #define XK_IN_MAP ~(((uint64_t)1 << XK_MAP_RUN_SHIFT) - 1)
 #define XK_RECORD(x) ((x) - frametable)
-#define XK_LEFT_5(x) ((x) << 5)
 #define XK_LEFT_7(x) ((x) << 7)
 #define XK_RIGHT_5(x) ((x) >> 5)
 #define XK_RIGHT_12_LEFT_5(x) (((x) >> 12) << 5)
@@ -566,11 +630,10 @@ XK_CHECKED_LOOP(checked_virt_to_page, XK_VIRT_TO_PAGE, XK_FROM_VIRT, directmap, 
     } while (0)
 #endif
 
-#define XK_STRANGERS 8
-
 /* Neighbours share one verdict: that of the run that is remembered. */
 #define XK_VALID_LOOP(name, bits)                                                                        \
-    XK_TARGET static void XK(name)(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n)      \
+    XK_INLINE void XK(name##_body)(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n,      \
+                                   const int slots, const int groups)                                    \
     {                                                                                                    \
         xk_run run = xk_mfn_run(plan, 0);                                                                \
         size_t i = 0;                                                                                    \
@@ -589,7 +652,7 @@ XK_CHECKED_LOOP(checked_virt_to_page, XK_VIRT_TO_PAGE, XK_FROM_VIRT, directmap, 
                     const size_t blocks = xk_least((n - i) / XK_BLOCK, XK_STRANGERS);                    \
                     uint32_t verdicts[XK_STRANGERS];                                                     \
                     for (size_t b = 0; b < blocks; b++)                                                  \
-                        verdicts[b] = XK(bits)(plan, in + i + b * XK_BLOCK);                             \
+                        verdicts[b] = XK(bits)(plan, in + i + b * XK_BLOCK, slots, groups);              \
                     for (size_t b = 0; b < blocks; b++)                                                  \
                         XK_SPREAD(out + i + b * XK_BLOCK, verdicts[b]);                                  \
                     i += (blocks - 1) * XK_BLOCK;                                                        \
@@ -600,6 +663,10 @@ XK_CHECKED_LOOP(checked_virt_to_page, XK_VIRT_TO_PAGE, XK_FROM_VIRT, directmap, 
         }                                                                                                \
         for (; i < n; i++)                                                                               \
             out[i] = (uint8_t)xenmm_mfn_valid(&plan->params, in[i]);                                     \
+    }                                                                                                    \
+    XK_TARGET static void XK(name)(const xk_plan *plan, const uint64_t *in, uint8_t *out, size_t n)      \
+    {                                                                                                    \
+        XK_BY_ROWS(XK(name##_body), plan, in, out, n);                                                   \
     }
 
 XK_VALID_LOOP(valid_mask, bits_mask_mfn)
@@ -649,18 +716,19 @@ static const xk_loops XK(loops) = {
 #undef XK_M_PAGE_TO_MFN_TO_VIRT
 #undef XK_PAGE_TO_VIRT_
 #undef XK_VIRT_TO_PAGE_
+#undef XK_ROWS
+#undef XK_REGISTERS
+#undef XK_KINDS
+#undef XK_KIND
 #undef XK_TABLE
 #undef XK_ROW
-#undef XK_LATE
 #undef XK_LOOKUP
 #undef XK_OFFSET_LOOP
 #undef XK_SAME
 #undef XK_TO_BYTES
 #undef XK_TO_FRAMES
 #undef XK_FROM_PAGE
-#undef XK_TO_PAGE
 #undef XK_FROM_VIRT
-#undef XK_TO_VIRT
 #undef XK_COMPRESS
 #undef XK_EXPAND
 #undef XK_OFFSET_LOOP_
@@ -679,6 +747,9 @@ static const xk_loops XK(loops) = {
 #undef XK_SIGNS
 #undef XK_GATHER
 #undef XK_ALL
+#undef XK_GROUP_ROWS
+#undef XK_BY_ROWS
+#undef XK_TABLE_OF
 #undef XK_BITS
 #undef XK_DOMAIN_BY_BITS
 #undef XK_CHECKED_LOOP
