@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Put the text of the committed record into docs/benchmarks.md, between its two marks.
+"""Put the committed record's text into docs/benchmarks.md, between its two marks, and its bytes of code into
+the package, where ``xenmm steps`` finds them.
 
 python benchmarks/update_docs.py
 """
@@ -13,6 +14,7 @@ from xenmm.studies.bench_cli import render
 TREE = Path(__file__).parents[1]
 RECORD = TREE / "benchmarks" / "records" / "conversions.json"
 DOCS = TREE / "docs" / "benchmarks.md"
+CODE_BYTES = TREE / "xenmm" / "studies" / "committed_code_bytes.json"
 MARKED = re.compile(r"(<!-- record -->\n```\n).*?(```\n<!-- end of record -->)", re.DOTALL)
 
 
@@ -22,5 +24,15 @@ def updated(page: str) -> str:
     return MARKED.sub(lambda found: found[1] + text + found[2], page)
 
 
+def code_bytes() -> str:
+    """Where the record was made, and its bytes of code by compression and way, in the record's own form."""
+    record = json.loads(RECORD.read_text())
+    keys = ("compression", "calls", "way", "code_bytes")
+    rows = [{key: row[key] for key in keys} for row in record["freezing"]]
+    kept = {key: record[key] for key in ("schema", "xenmm", "commit", "cpu", "compiler")}
+    return json.dumps({**kept, "freezing": rows}, indent=1) + "\n"
+
+
 if __name__ == "__main__":
     DOCS.write_text(updated(DOCS.read_text()))
+    CODE_BYTES.write_text(code_bytes())

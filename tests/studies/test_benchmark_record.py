@@ -25,10 +25,19 @@ def test_record_is_of_one_full_run_of_committed_code(record):
     assert measured == {(*data, size) for data in DATA for size in SIZES}
 
 
-def test_docs_show_the_records_text():
+@pytest.fixture(scope="module")
+def update_docs():
     spec = importlib.util.spec_from_file_location("update_docs", TREE / "benchmarks" / "update_docs.py")
-    update_docs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(update_docs)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_bytes_of_code_in_the_package_are_the_records(update_docs):
+    assert update_docs.CODE_BYTES.read_text() == update_docs.code_bytes()
+
+
+def test_docs_show_the_records_text(update_docs):
     page = (TREE / "docs" / "benchmarks.md").read_text()
     assert update_docs.updated(page) == page and "targets met" in page
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..firmware.memory_map import MemoryMap
 
 STEPS_SCHEMA: Final = "xenmm-steps/1"
+#: Bytes of code of the committed record of ``xenmm bench``; benchmarks/update_docs.py takes them from it.
+COMMITTED_RECORD: Final = os.path.join(os.path.dirname(__file__), "committed_code_bytes.json")
 #: The profiles in the order of the series: the state before it, then its seven steps.
 STEPS: Final = (
     "pre",
@@ -274,7 +276,7 @@ def steps(
     size: int = 4096,
     page_sizes: str | None = None,
     uarch: str | None = "zen3",
-    record: str | os.PathLike[str] | None = None,
+    record: str | os.PathLike[str] | None = COMMITTED_RECORD,
 ) -> StepsTable:
     """Run the seven steps of the series on a machine.
 
@@ -290,8 +292,9 @@ def steps(
         Largest page of the CPU, ``2m`` or ``1g``; by default the host's, else ``1g``.
     uarch : str or None
         The core whose cycles are shown, one of :func:`xenmm.timing.cost.operations`; None: no cycles.
-    record : path, optional
-        A record of ``xenmm bench`` with its part "freezing", for the bytes of code.
+    record : path or None
+        A record of ``xenmm bench`` with its part "freezing", for the bytes of code; by default those of the
+        project's committed record. None: not measured.
 
     Raises
     ------
