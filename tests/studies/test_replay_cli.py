@@ -85,7 +85,7 @@ def test_bad_lines_are_warned_of_and_counted(capsys, tmp_path):
     path.write_text("LD 0x100000\nwhat\nST 0x100008\n")
     code, out, err = run(capsys, MACHINE, path)
     assert code == 0
-    assert "1 bad lines were not simulated" in out
+    assert "not simulated: 1 bad line" in out
     assert err == f"xenmm: warning: {path}:2: no access of a ldst trace: 'what'\n"
     code, out, err = run(capsys, MACHINE, path, "--strict-trace")
     assert (code, out) == (2, "")
@@ -136,3 +136,16 @@ def test_one_line_for_what_is_wrong(capsys, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith("xenmm: error: ") and err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize("source", [["--workload", "zipf"], ["--as", "linear"], ["--as", "maddr"]])
+def test_the_text_fits_a_terminal_and_ends_no_line_in_blanks(capsys, tmp_path, source):
+    if source[0] == "--as":
+        trace = tmp_path / "t.txt"
+        trace.write_text("".join(f"LD {n << 33:#x}\n" for n in range(1, 60)) + "nothing\n")
+        source = [trace, *source]
+    code, out, _ = run(capsys, MACHINE, *source, "--accesses", 3000)
+    assert code == 0
+    beside_names = [line for line in out.splitlines() if not line.startswith("trace ")]
+    assert max(map(len, beside_names)) < 80
+    assert all(line == line.rstrip() for line in beside_names)

@@ -118,7 +118,9 @@ def test_a_compressed_trace_that_ends_early_is_a_problem(tmp_path, compress):
     trace = open_trace(write(tmp_path, data[: len(data) // 2]))
     got = accesses(trace)
     assert 0 < len(got) < 20_000
-    assert any("ends early" in p or "damaged" in p for p in trace.problems)
+    assert sum("ends early" in p or "damaged" in p for p in trace.problems) == 1
+    # The line that the end cut may be a second problem, or may still read as an access.
+    assert trace.bad == len(trace.problems) <= 2
 
 
 def test_raw_and_npy(tmp_path):

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..report.layout import plural, printable, wrap
 from ..timing.result import Result
+
+_WIDTH = 79
 
 
 def summary(result: Result) -> str:
     """Return one run in words and columns."""
-    lines = [*_input(result), f"microarchitecture {result.hierarchy.name}; {result.space['name']}", ""]
+    machine = printable(f"{result.hierarchy.name}; {result.space['name']}")
+    lines = [*_input(result), *wrap(f"microarchitecture {machine}", _WIDTH, "", "  "), ""]
     accesses = sum(result.accesses.values())
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in result.accesses.items() if n)
-    lines += [f"{accesses:,} accesses counted: {kinds or 'none'}", ""]
+    lines += [f"{plural(accesses, 'access', 'accesses')} counted: {kinds or 'none'}", ""]
     lines += _columns(_tables(result))
     walks = result.walks
     if walks.walks:
         sizes = ", ".join(f"{n:,} to {size} pages" for size, n in walks.by_page_size.items() if n)
-        lines += ["", f"{walks.walks:,} page walks ({sizes}) read {walks.reads:,} entries"]
+        entries = plural(walks.reads, "entry", "entries")
+        lines += ["", *wrap(f"{plural(walks.walks, 'page walk')} ({sizes}) read {entries}", _WIDTH, "", "  ")]
     memory = result.memory
     lines += ["", f"memory: {memory['reads']:,} lines read, {memory['writes']:,} written", ""]
     return "\n".join([*lines, *_time(result, accesses)]) + "\n"
@@ -43,17 +48,19 @@ def _input(result: Result) -> list[str]:
     given = result.input
     if "workload" in given:
         values = ", ".join(f"{k}={v}" for k, v in given["parameters"].items())
-        return [
-            f"workload {given['workload']} ({values or 'no parameters'}; seed {given['seed']})",
-            given["sentence"],
-        ]
+        what = f"workload {given['workload']} ({values or 'no parameters'}; seed {given['seed']})"
+        return [*wrap(what, _WIDTH, "", "  "), *wrap(given["sentence"], _WIDTH, "", "  ")]
     trace = given["trace"]
-    lines = [f"trace {trace['file']} ({trace['format']}); an address is {given['rule']}"]
+    lines = [
+        printable(f"trace {trace['file']} ({trace['format']})"),
+        *wrap(f"an address is {given['rule']}", _WIDTH, "", "  "),
+    ]
     if trace["bad"]:
-        lines.append(f"{trace['bad']:,} bad lines were not simulated")
+        lines.append(f"not simulated: {plural(trace['bad'], 'bad line')}")
     if given["unmapped"]:
-        first = ", ".join(given["first_unmapped"][:3])
-        lines.append(f"{given['unmapped']:,} unmapped addresses were not simulated: {first} ...")
+        first = ", ".join(given["first_unmapped"][:3]) + (", ..." if given["unmapped"] > 3 else "")
+        addresses = plural(given["unmapped"], "unmapped address", "unmapped addresses")
+        lines += wrap(f"not simulated: {addresses} ({first})", _WIDTH, "", "  ")
     return lines
 
 
@@ -81,7 +88,7 @@ def _time(result: Result, accesses: int) -> list[str]:
         if n and cause != "total":
             lines.append(f"  {cause:<12} {n:>18,} {100 * n / cycles['total']:6.2f} %")
     lines.append(f"overlapped, at least: {overlapped['total']:,} cycles, bound by {overlapped['bound_by']}")
-    return [*lines, f"  ({overlapped['assumption']})"]
+    return [*lines, *wrap(f"({overlapped['assumption']})", _WIDTH, "  ", "   ")]
 
 
 def _columns(table: Sequence[Sequence[str]]) -> list[str]:
@@ -90,7 +97,7 @@ def _columns(table: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(
             cell.ljust(w) if i == 0 else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
+        ).rstrip()
         for row in table
     ]
 

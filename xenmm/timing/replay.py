@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 #: What a trace's addresses are, and the rule that puts them into the machine.
 RULES: Final[Mapping[str, str]] = {
-    "maddr": "a machine address, accessed through the direct map; what is no RAM is counted as unmapped",
+    "maddr": (
+        "a machine address, accessed through the direct map; what is no RAM, or lies in the first MiB, "
+        "is counted as unmapped"
+    ),
     "mfn": "a machine frame number: the first byte of the frame, as for maddr",
     "linear": (
         "a guest-linear address: page p of the guest is the frame number p modulo all of the RAM that the "
@@ -249,7 +252,8 @@ def _why(described: Mapping[str, Any]) -> str:
     if trace is None:
         return "the workload is empty"
     first = f" (the first: {trace['problems'][0]})" if trace["problems"] else ""
-    return f"{trace['bad']} bad lines{first}, {described['unmapped']} addresses not mapped"
+    at = f" (the first: {described['first_unmapped'][0]})" if described["unmapped"] else ""
+    return f"{trace['bad']} bad lines{first}, {described['unmapped']} addresses not mapped{at}"
 
 
 def _translated(

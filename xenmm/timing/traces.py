@@ -3,8 +3,9 @@ silence.
 
 ========= ==============================================================================================
 lackey    ``valgrind --tool=lackey --trace-mem=yes``: ``I  04001234,3``, `` L 1ffe,8``, `` S ..``, `` M ..``
-din       Dinero: ``0 7fff1234`` read, ``1 ..`` write, ``2 ..`` fetch, or ``r``, ``w``, ``i``; a size may
-follow ldst      ``LD 0x1234`` and ``ST 0x1234`` (``R`` and ``W`` too)
+din       Dinero: ``0 7fff1234`` read, ``1 ..`` write, ``2 ..`` fetch, or ``r``, ``w``, ``i``; then a size or
+          none
+ldst      ``LD 0x1234`` and ``ST 0x1234`` (``R`` and ``W`` too)
 perf      the text of ``perf script`` with a data address: ``... cpu/mem-loads/P:  7f0012345678 ...``
 champsim  ChampSim's 64-byte instruction records
 raw       little-endian uint64, reads
@@ -96,6 +97,7 @@ class Trace:
     _file: IO[bytes] | None = None
     _stream: IO[bytes] | None = None
     _head: bytes = b""
+    _ended: bool = False
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the accesses in pieces.
@@ -124,17 +126,20 @@ class Trace:
         parts = [self._head[:n]]
         self._head = self._head[n:]
         missing = n - len(parts[0])
-        while missing:
+        while missing and not self._ended:
             try:
                 part = self._stream.read(missing)
             except (EOFError, OSError, ValueError) as e:
                 self.problem(None, f"the compressed data is damaged or ends early ({e})")
+                # The next read would only find the same damage again.
+                self._ended = True
                 break
             except Exception as e:
                 # lzma and zlib raise types of their own, and name them only when imported.
                 if type(e).__module__ not in ("_lzma", "lzma", "zlib"):
                     raise
                 self.problem(None, f"the compressed data is damaged ({e})")
+                self._ended = True
                 break
             if not part:
                 break
