@@ -22,7 +22,7 @@ from xenmm.studies.bench_c import find_compiler
 from xenmm.studies.bench_machine import subjects
 from xenmm.studies.silicon_cli import render
 from xenmm.studies.silicon_model import CONVERSIONS, KNOWN, MODELESS, RECORDS, Plateau, plateaus, predict
-from xenmm.timing.cost import operations
+from xenmm.timing.operations import operations
 
 RECORD_FILES = Path(__file__).parents[2] / "benchmarks" / "records"
 MACHINE = "candidate-4x4g-64g"

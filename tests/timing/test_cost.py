@@ -13,7 +13,8 @@ import xenmm
 from xenmm._embed import struct_values
 from xenmm.errors import ConfigError
 from xenmm.maps import open_map
-from xenmm.timing.cost import Operations, cost, operations, operations_of
+from xenmm.timing.cost import cost
+from xenmm.timing.operations import Operations, operations, operations_of
 from xenmm.timing.primitives import MODES, WAYS, primitives, program
 
 # A loop of eight calls around one fused decrement and branch.

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..timing.cost import operations
+from ..timing.operations import operations
 
 
 def identify(cpuinfo: str) -> str | None:

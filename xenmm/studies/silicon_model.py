@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .._embed import struct_values
 from ..errors import ConfigError
 from ..timing.config import PAGE_BYTES, Hierarchy, load_microarchitecture
-from ..timing.cost import Operations, cost, operations_of
+from ..timing.cost import cost
 from ..timing.engine import READ, WRITE, Engine
+from ..timing.operations import Operations, operations_of
 from ..timing.primitives import WAYS
 from ..timing.space import AddressSpace, Mapping
 
@@ -105,7 +106,7 @@ def predict(
     Parameters
     ----------
     uarch : str
-        A preset with operations' costs.
+        A preset or a TOML file.
     subjects : mapping of str to Subject
         The hosts, by compression.
     large : mapping of str to Subject

@@ -18,7 +18,8 @@ from ..errors import ConfigError, MachineError
 from ..machine.grant_table import GNTMAP
 from ..machine.machine import Machine
 from ..machine.ops import Op
-from ..timing.cost import cost, operations_of
+from ..timing.cost import cost
+from ..timing.operations import operations_of
 
 if TYPE_CHECKING:
     from ..firmware.memory_map import MemoryMap

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from ..errors import ConfigError
@@ -23,6 +23,7 @@ from ._fields import (
     check_unique,
     cycles_of_ns,
 )
+from .operations import Operations, completed
 
 REPLACEMENTS: Final = ("lru", "plru", "fifo", "random")
 PREFETCHES: Final = ("none", "next-line")
@@ -274,6 +275,8 @@ class Hierarchy:
         What it models.
     sources : mapping of str to str
         Field (``cache.L1D.latency``) or block (``cache.L1D``) to where its number was found, or "assumed".
+    operations : Operations, optional
+        What single operations cost, for the costs of primitives; a preset's are kept apart.
 
     Raises
     ------
@@ -288,6 +291,7 @@ class Hierarchy:
     core: Core = Core()
     name: str = "custom"
     sources: Mapping[str, str] = field(default_factory=dict)
+    operations: Operations | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "caches", tuple(self.caches))
@@ -317,12 +321,20 @@ class Hierarchy:
         if self.walk is not None:
             out["walk"] = _plain(self.walk)
         out["source"] = dict(self.sources)
+        if self.operations is not None:
+            out["operations"] = self.operations.to_dict()
+            out["source"] |= {f"operations.{f}": where for f, where in self.operations.sources.items()}
         return out
+
+    def load_latency(self) -> int:
+        """Return the cycles of a load that hits the first cache of data; 0 when it has none."""
+        first, _ = self.entries()
+        return 0 if first is None else first.latency
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Hierarchy:
         """Make a hierarchy of the tables that the TOML holds; see :meth:`from_toml`."""
-        check_known("", table, ("name", "core", "memory", "cache", "tlb", "walk", "source"))
+        check_known("", table, ("name", "core", "memory", "cache", "tlb", "walk", "operations", "source"))
         core = Core(**_block("core", table.get("core", {}), Core))
         ghz = core.frequency_ghz
         memory = Memory(**_block("memory", table.get("memory", {}), Memory, ghz))
@@ -335,7 +347,9 @@ class Hierarchy:
         name = table.get("name", "custom")
         if not isinstance(name, str):
             raise ConfigError(f"name: {name!r} is not a text")
-        return cls(tuple(caches), tuple(tlbs), walk, memory, core, name, _sources(table.get("source", {})))
+        sources = _sources(table.get("source", {}))
+        made = cls(tuple(caches), tuple(tlbs), walk, memory, core, name, sources)
+        return _with_operations(made, table["operations"]) if "operations" in table else made
 
     @classmethod
     def from_toml(cls, source: str | os.PathLike[str]) -> Hierarchy:
@@ -347,7 +361,8 @@ class Hierarchy:
             A file, or the TOML itself: blocks ``[cache.NAME]``, ``[tlb.NAME]``, ``[walk]``, ``[memory]`` and
             ``[core]`` whose keys are the parameters of the classes. Sizes may be written ``"32KiB"``,
             latencies as ``latency_ns`` when ``core.frequency_ghz`` is given; ``assoc = "full"`` is one set.
-            ``[source]`` says where numbers come from.
+            ``[source]`` says where numbers come from. ``[operations]`` has the fields of
+            :class:`xenmm.timing.operations.Operations`; those left out are assumed.
 
         Raises
         ------
@@ -517,6 +532,13 @@ def _sources(table: Any) -> dict[str, str]:
     if not isinstance(table, Mapping) or not all(isinstance(v, str) for v in table.values()):
         raise ConfigError("source: it is not a table from field to text")
     return dict(table)
+
+
+def _with_operations(made: Hierarchy, block: Any) -> Hierarchy:
+    mine = {k.partition(".")[2]: v for k, v in made.sources.items() if k.startswith("operations.")}
+    others = {k: v for k, v in made.sources.items() if not k.startswith("operations.")}
+    found = completed(made.name, block, mine, made.load_latency())
+    return replace(made, sources=others, operations=found)
 
 
 def _plain(block: Any, *leave_out: str) -> dict[str, Any]:

@@ -8,89 +8,18 @@ From the program of a primitive (:mod:`xenmm.timing.primitives`):
   ports, the rename width and the atomic unit decides.
 - **code bytes**: of x86-64 code, in line, without call and return.
 
-What accesses cost that miss the first cache is the engine's to say. The costs of single operations are in
-``operations.toml``, with their sources.
+What accesses cost that miss the first cache is the engine's to say, and what single operations cost,
+:mod:`xenmm.timing.operations`'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from ..errors import ConfigError
-from ._fields import check_known, check_one_of
+from .operations import Operations, operations_of
 from .primitives import ALU, SHIFTS, Access, Program, Step, program
-
-
-@dataclass(frozen=True)
-class Operations:
-    """What single operations cost on one microarchitecture, in cycles or operations a cycle.
-
-    Parameters
-    ----------
-    name : str
-        Of the microarchitecture.
-    width : int
-        Operations renamed a cycle.
-    alus, shifts, loads, stores : int
-        Additions and the like, shifts, loads and stores that can begin in a cycle.
-    load, indexed_load : int
-        Cycles from address to value in the first cache, from a register or from base and index.
-    shift_ops : int
-        Operations of a shift by a register.
-    atomic, atomic_interval : int
-        Cycles of a compare-and-exchange of a line in the first cache, and between two.
-    sources : mapping of str to str
-        Field to where it was found, or "assumed".
-    """
-
-    name: str
-    width: int
-    alus: int
-    shifts: int
-    loads: int
-    stores: int
-    load: int
-    indexed_load: int
-    shift_ops: int
-    atomic: int
-    atomic_interval: int
-    sources: Mapping[str, str]
-
-
-@cache
-def operations() -> Mapping[str, Operations]:
-    """Return the operations' costs by microarchitecture."""
-    import tomllib
-    from importlib import resources
-
-    text = (resources.files(__package__) / "operations.toml").read_text(encoding="utf-8")
-    return {name: _operations(name, table) for name, table in tomllib.loads(text).items()}
-
-
-def _operations(name: str, table: dict[str, Any]) -> Operations:
-    fields = [f for f in Operations.__dataclass_fields__ if f not in ("name", "sources")]
-    check_known(name, table, [*fields, "source"])
-    for f in fields:
-        if not isinstance(table.get(f), int) or table[f] < 1:
-            raise ConfigError(f"{name}.{f}: {table.get(f)!r} is not an integer from 1 on")
-        if f not in table["source"]:
-            raise ConfigError(f"{name}.source.{f}: missing")
-    return Operations(name, **{f: table[f] for f in fields}, sources=table["source"])
-
-
-def operations_of(uarch: str) -> Operations:
-    """Return the operations' costs of a microarchitecture.
-
-    Raises
-    ------
-    ConfigError
-        There are none of that name.
-    """
-    check_one_of("microarchitecture", uarch, tuple(operations()))
-    return operations()[uarch]
 
 
 @dataclass(frozen=True)
@@ -135,7 +64,7 @@ def cost(
     primitive, mode, way : str
         See :func:`program`.
     uarch : str or Operations
-        Where.
+        A preset, a TOML file, or the operations' costs themselves.
     values : mapping of str to int, optional
         The boot parameters' values: how many bytes a constant takes in the code. Assumed where not given.
     around : float

@@ -86,7 +86,7 @@ def run_primitive(
     mfns : sequence of int
         Valid frames; conversions from something else begin with what the frame has there.
     uarch : str
-        A preset with operations' costs.
+        A preset or a TOML file.
     warm : bool
         Run the accesses once before they are counted.
 
