@@ -28,6 +28,13 @@ GENERIC_ONLY = {"page_to_virt", "page_to_mfn_to_virt"}
 
 needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler")
 
+ARM_CC = shutil.which("aarch64-linux-gnu-gcc")
+ARM = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+needs_arm = pytest.mark.skipif(
+    ARM_CC is None or ARM is None,
+    reason="no aarch64-linux-gnu-gcc and qemu-aarch64 (Debian: gcc-aarch64-linux-gnu, qemu-user)",
+)
+
 
 @functools.cache
 def recorded():
@@ -137,17 +144,18 @@ def questions():
                 yield which, conversion, name, int(x, 16), int(y, 16), good
 
 
-def check_c(tmp_path, compiler, standard, suffix, optimise):
+def check_c(tmp_path, compiler, standard, suffix, *options, runner=()):
     (tmp_path / "params.h").write_text(params_header())
     source = tmp_path / f"main{suffix}"
     text = C_MAIN.format(functions=c_answers())
     source.write_text(text.replace("unsigned which,", "fill_all();\n    unsigned which,"))
     program = tmp_path / "main"
-    command = [compiler, standard, optimise, *QUIET, f"-I{INCLUDE}", f"-I{tmp_path}", str(source), "-o"]
+    command = [compiler, standard, *options, *QUIET, f"-I{INCLUDE}", f"-I{tmp_path}", str(source), "-o"]
     subprocess.run([*command, str(program)], check=True, capture_output=True, text=True)
     asked = list(questions())
     typed = "".join(f"{which} {conversion} {x:x}\n" for which, conversion, _, x, _, _ in asked)
-    printed = subprocess.run([str(program)], input=typed, check=True, capture_output=True, text=True).stdout
+    started = [*runner, str(program)]
+    printed = subprocess.run(started, input=typed, check=True, capture_output=True, text=True).stdout
     answers = [line.split() for line in printed.splitlines()]
     assert len(answers) == len(asked)
     for (_, _, name, x, y, in_domain), (generic, by_mode, error, checked) in zip(asked, answers, strict=True):
@@ -166,6 +174,91 @@ def test_c_text_reproduces_the_vectors_as_c99(tmp_path, optimise):
 @pytest.mark.skipif(CXX is None, reason="no C++ compiler")
 def test_c_text_reproduces_the_vectors_as_cxx11(tmp_path):
     check_c(tmp_path, CXX, "-std=c++11", ".cc", "-O1")
+
+
+@needs_arm
+def test_c_text_reproduces_the_vectors_on_aarch64(tmp_path):
+    check_c(tmp_path, ARM_CC, "-std=c99", ".c", "-O2", "-static", runner=[ARM])
+
+
+# The loops over arrays: reads "SET CONVERSION N" and N values; prints the loops' name, then for each array
+# its results without check, and how many values there are before the first that the check refuses.
+LOOPS_MAIN = r"""
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "_kernels.h"
+#include "params.h"
+int main(void)
+{
+    static uint64_t in[1 << 16], out[1 << 16];
+    unsigned which;
+    int conversion;
+    size_t n, i;
+    fill_all();
+    xk_select(-1);
+    printf("%s\n", xk_name(xk_selected()));
+    while (scanf("%u %d %zu", &which, &conversion, &n) == 3) {
+        xk_plan *plan = calloc(1, sizeof *plan);
+        plan->params = *sets[which];
+        xk_derive(plan);
+        for (i = 0; i < n; i++)
+            if (scanf("%" SCNx64, &in[i]) != 1)
+                return 1;
+        if (conversion == XK_MFN_VALID) {
+            uint8_t *const verdicts = (uint8_t *)out;
+            xk_mfn_valid(plan, in, verdicts, n);
+            for (i = 0; i < n; i++)
+                printf("%x ", (unsigned)verdicts[i]);
+        } else {
+            xk_convert(plan, conversion, in, out, n, 0);
+            for (i = 0; i < n; i++)
+                printf("%" PRIx64 " ", out[i]);
+            memset(out, 0, n * sizeof *out);
+            printf("%zu", xk_convert(plan, conversion, in, out, n, 1));
+        }
+        printf("\n");
+        free(plan);
+    }
+    return 0;
+}
+"""
+
+
+@needs_arm
+def test_loops_reproduce_the_vectors_on_aarch64(tmp_path):
+    (tmp_path / "params.h").write_text(params_header())
+    (tmp_path / "main.c").write_text(LOOPS_MAIN)
+    program = tmp_path / "main"
+    includes = [f"-I{INCLUDE}", f"-I{ROOT}", f"-I{tmp_path}"]
+    sources = [str(tmp_path / "main.c"), str(ROOT / "_kernels.c")]
+    quiet = ["-Wall", "-Wextra", "-Werror"]
+    command = [ARM_CC, "-O3", *quiet, "-static", *includes, *sources, "-o", str(program)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    asked, typed = [], []
+    for which, entry in enumerate(recorded().values()):
+        for conversion, name in enumerate((*CONVERSIONS, "mfn_valid")):
+            column = entry["conversions"][name]
+            good = column.get("in_domain", [1] * len(column["x"]))
+            rows = list(zip(column["x"], column["y"], good, strict=True))
+            # Neighbours, then strangers, then the domain alone: each way through a loop.
+            for chosen in ([row for row in rows for _ in range(40)], rows, [row for row in rows if row[2]]):
+                asked.append((name, chosen))
+                values = " ".join(x.removeprefix("0x") for x, _, _ in chosen)
+                typed.append(f"{which} {conversion} {len(chosen)} {values}\n")
+    printed = subprocess.run(
+        [ARM, str(program)], input="".join(typed), check=True, capture_output=True, text=True
+    ).stdout
+    loops, *answers = printed.splitlines()
+    assert loops == "plain"
+    assert len(answers) == len(asked)
+    for (name, rows), answer in zip(asked, answers, strict=True):
+        words = answer.split()
+        if name != "mfn_valid":
+            refused = [i for i, row in enumerate(rows) if not row[2]]
+            assert int(words.pop()) == (refused[0] if refused else len(rows)), name
+        assert [int(word, 16) for word in words] == [int(y, 16) for _, y, _ in rows], name
 
 
 def pyx_text():
