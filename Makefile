@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test peers lint types dist check-dist clean help
+.PHONY: run test asan peers lint types dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -25,6 +25,10 @@ test: $(VENV)/built $(VENV)/test-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 peers: $(VENV)/peers-packages
+
+# Minutes; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
+asan: $(VENV)/built $(VENV)/test-packages
+	tests/support/run_sanitized.sh $(CURDIR)/$(BIN)/python $(ASAN_TESTS)
 
 lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff check .
@@ -48,6 +52,7 @@ clean:
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make peers             other programs that some tests compare with (CI has them)'
+	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
 	@echo 'make dist | check-dist sdist and wheel | and what they must hold, run from a clean environment'
 	@echo 'make clean             removes the environment and what was built'
