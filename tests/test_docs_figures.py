@@ -22,6 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conversion_figures
 import pytest
 import timing_figures
 
@@ -76,7 +77,11 @@ def top(name):
     return machine(name).top
 
 
-NAMES = {f.__name__: f for f in (percent, mib, minimum, ram, top)} | timing_figures.NAMES
+NAMES = (
+    {f.__name__: f for f in (percent, mib, minimum, ram, top)}
+    | timing_figures.NAMES
+    | conversion_figures.NAMES
+)
 
 
 def blocks(document):
@@ -167,3 +172,12 @@ def test_figure_in_prose_is_recomputed(match):
 def test_model_page_has_figures_and_commands():
     assert any("model.md" in p.id for p in FIGURES)
     assert any("model.md" in p.id for p in COMMANDS)
+
+
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(document):
+    linked = LINK.findall(FENCED.sub("", document.read_text()))
+    assert [link for link in linked if not (document.parent / link).exists()] == []
