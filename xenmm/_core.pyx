@@ -36,7 +36,7 @@ import operator
 import reprlib
 import sys
 
-from .errors import ConfigError, FrameError
+from .errors import ConfigError, FrameError, FrozenError
 
 cdef extern from "_integers.h":
     bint xenmm_int_as_u64(object o, uint64_t *value) noexcept
@@ -254,12 +254,20 @@ cdef class FrozenParameters:
         return type(self)
 
     def __setattr__(self, name, value):
-        first = self.writer(name) if name in self._names else None
-        detail = f" (first written by {first})" if first else ""
-        raise AttributeError(f"{name} is frozen since boot{detail}")
+        raise FrozenError(f"{name} is frozen since boot{self._first_writer(name)}")
 
     def __delattr__(self, name):
-        raise AttributeError(f"{name} is frozen since boot")
+        raise FrozenError(f"{name} is frozen since boot{self._first_writer(name)}")
+
+    def __setitem__(self, name, value):
+        raise FrozenError(f"{name} is frozen since boot{self._first_writer(name)}")
+
+    def __delitem__(self, name):
+        raise FrozenError(f"{name} is frozen since boot{self._first_writer(name)}")
+
+    def _first_writer(self, name):
+        # For the message of a late write, which may name what is no parameter.
+        return f" (first written by {self.writer(name)})" if name in self._names else ""
 
     def __copy__(self):
         return self
@@ -297,7 +305,7 @@ cdef class PdxTranslation:
         return xenmm.mfn_compressible(self.p, _u64(mfn, "mfn"))
 
     def __setattr__(self, name, value):
-        raise AttributeError(f"{name}: a translation does not change")
+        raise FrozenError(f"{name}: a translation does not change")
 
 
 # --- integers in ---------------------------------------------------------------------------------
@@ -492,10 +500,12 @@ cdef class HostCore:
         return type(self)
 
     def __setattr__(self, name, value):
-        raise AttributeError(f"a booted host does not change: cannot set {name}")
+        first = self.params._first_writer(name)
+        raise FrozenError(f"a booted host does not change: cannot set {name}{first}")
 
     def __delattr__(self, name):
-        raise AttributeError(f"a booted host does not change: cannot delete {name}")
+        first = self.params._first_writer(name)
+        raise FrozenError(f"a booted host does not change: cannot delete {name}{first}")
 
     def __copy__(self):
         return self

@@ -64,6 +64,13 @@ class WriteOnceError(XenmmError, RuntimeError):
     """
 
 
+class FrozenError(WriteOnceError, AttributeError, TypeError):
+    """A write to a host or its parameters after boot, by attribute or by item.
+
+    It is what Python raises for such a write to any immutable object, too.
+    """
+
+
 class MachineError(XenmmError, RuntimeError):
     """A live machine refuses: no memory for it, or a request that its state does not allow.
 

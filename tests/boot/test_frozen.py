@@ -1,10 +1,12 @@
 """Write-once slots and their freeze: one write, no early read, no late write, nothing thaws."""
 
 import copy
+import operator
 import pickle
 
 import pytest
 
+import xenmm
 from xenmm.boot.frozen import PARAMETERS, BootParameters, BootSlots
 from xenmm.errors import ConfigError, WriteOnceError
 
@@ -136,6 +138,36 @@ def test_no_attribute_of_the_frozen_can_be_written():
     assert not hasattr(params, "__dict__")
     with pytest.raises(TypeError):
         memoryview(params)
+
+
+@pytest.mark.parametrize("late", [setattr, operator.setitem])
+def test_a_late_write_names_the_parameter_and_its_first_writer(late):
+    params = written_slots().freeze()
+    with pytest.raises(WriteOnceError, match=r"max_page is frozen since boot .*setup_max_page"):
+        late(params, "max_page", 1)
+    with pytest.raises(WriteOnceError, match=r"anything is frozen since boot$"):
+        late(params, "anything", 1)
+
+
+@pytest.mark.parametrize("late", [delattr, operator.delitem])
+def test_a_late_deletion_names_the_parameter_and_its_first_writer(late):
+    params = written_slots().freeze()
+    with pytest.raises(WriteOnceError, match=r"max_page is frozen since boot .*setup_max_page"):
+        late(params, "max_page")
+
+
+def test_what_a_host_knows_has_no_dict_to_write_through():
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram=[(0, 1 << 30)]))
+    for part in (host, host.params, host.plan, host.compression, host.frame_table, host.options):
+        assert not hasattr(part, "__dict__")
+
+
+def test_a_late_write_through_the_host_names_the_first_writer():
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram=[(0, 1 << 30)]))
+    with pytest.raises(WriteOnceError, match=r"cannot set max_page \(first written by the walk"):
+        host.max_page = 1
+    with pytest.raises(WriteOnceError, match=r"cannot delete max_page \(first written by the walk"):
+        del host.max_page
 
 
 def test_a_second_init_changes_nothing():

@@ -47,7 +47,7 @@ class Region:
     pfn_idx: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Compression:
     """How mfn and pdx differ.
 

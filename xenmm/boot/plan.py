@@ -59,7 +59,7 @@ class BootOptions:
     command_line: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     """Everything that boot found out and decided: the Python-level facts of a host.
 
