@@ -361,3 +361,32 @@ def test_unknown_operation_codes_do_nothing(machine):
     ops["frame"] = mfn
     assert machine.run(ops) == 200
     machine.audit().check()
+
+
+def test_mapper_without_a_free_handle_hears_of_that_before_the_grant(machine):
+    mapper, owner = machine.create_domain(1, max_maptrack_frames=0), machine.create_domain(2)
+    assert mapper.map_grant(owner, 1 << 20).status is GNTST.no_space
+
+
+def test_parties_of_a_copy_are_looked_up_before_either_side(machine):
+    _, mapper, _ = two_domains(machine)
+    bad = {"src_dom": 1, "src_frame": 1 << 20, "dst_frame": mapper.populate(1), "len": 5000}
+    flags = GNTCOPY.source_gref
+    assert copy_status(machine, mapper, **bad, dst_dom=9, flags=flags | GNTCOPY.dest_gref) is GNTST.bad_domain
+    assert copy_status(machine, mapper, **bad, dst_dom=1, flags=flags) is GNTST.permission_denied
+    # A length past the page is found last, with both sides in hand.
+    assert copy_status(machine, mapper, **bad, dst_dom=0x7FF0, flags=flags) is GNTST.bad_gntref
+    bad["src_frame"] = 8
+    assert copy_status(machine, mapper, **bad, dst_dom=0x7FF0, flags=flags) is GNTST.bad_copy_arg
+    machine.audit().check()
+
+
+def test_both_sides_of_a_copy_may_be_one_transitive_grant(machine):
+    a, c = machine.create_domain(1), machine.create_domain(3)
+    b = machine.create_domain(2, grant_version=2)
+    a.grant(8, b, a.populate(5))
+    b.grant_transitive(9, c, a, 8)
+    fields = {"src_dom": 2, "src_frame": 9, "dst_dom": 2, "dst_frame": 9, "len": 16}
+    flags = GNTCOPY.source_gref | GNTCOPY.dest_gref
+    assert copy_status(machine, c, **fields, flags=flags) is GNTST.okay
+    machine.audit().check()

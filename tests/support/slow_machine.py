@@ -130,14 +130,16 @@ class SlowHeap:
             order += 1
         self._put(mfn, order, first_dirty)
 
-    def alloc(self, order, zones, node, exact=False):
-        for step in range(1 if exact else self.nr_nodes):
-            at = (node + step) % self.nr_nodes
-            for zone in reversed(range(zones[0], zones[1] + 1)):
-                for have in range(order, 19):
-                    members = self.lists.get((at, zone, have))
-                    if members:
-                        return self._cut(members[0], order)
+    def alloc(self, order, zones, node, exact=False, scrub=True):
+        for any_state in (False, True) if order and scrub else (True,):
+            for step in range(1 if exact else self.nr_nodes):
+                for zone in reversed(range(zones[0], zones[1] + 1)):
+                    for have in range(order, 19):
+                        members = self.lists.get(((node + step) % self.nr_nodes, zone, have))
+                        if members and (any_state or self.head[members[0]][1] is None):
+                            return self._cut(members[0], order)
+                        if members:
+                            members.append(members.pop(0))
         return None
 
     def _cut(self, mfn, order):
@@ -373,14 +375,14 @@ class SlowMachine:
             mfn = self.alloc_pages(out_order, dom)
             if mfn is None:
                 for other in reversed(fresh):
-                    self.free_pages(other, out_order)
+                    self.free_pages(other, out_order, True)
                 return ENOMEM
             fresh.append(mfn)
         for gfn in old:
             mfn = dom.p2m[gfn]
             dom.pages.remove(mfn)
             self.displace(dom, gfn)
-            self.free_pages(mfn)
+            self.free_pages(mfn, 0, True)
         for first, mfn in zip(wanted, fresh, strict=True):
             for i in range(1 << out_order):
                 self.give(dom, mfn + i)
@@ -423,7 +425,7 @@ class SlowMachine:
         pages = [self.frames.get(mfn + i) for i in range(1 << order)]
         if mfn % (1 << order) or not all(f is not None and f.held for f in pages):
             return EINVAL
-        self.free_pages(mfn, order)
+        self.free_pages(mfn, order, True)
         return 0
 
     def put_page(self, mfn):
@@ -547,18 +549,19 @@ class SlowMachine:
         rd = self.doms.get(owner)
         if rd is None:
             return BAD_DOMAIN, None
-        if ref >= self.entries(owner):
-            return BAD_REF, None
         if host and addr % 4096:
-            return GENERAL, None
-        entry = self.entry(owner, ref)
-        slots = [h for h, on in ((readonly, host), (2 + readonly, device)) if on]
-        if any(entry.pins) and (entry.mapper != number or any(entry.pins[s] >= 128 for s in slots)):
             return GENERAL, None
         handle = self.take_handle(ld)
         if handle is None:
             return NO_SPACE, None
-        rc = self.pin(rd, entry, number, slots, readonly)
+        if ref >= self.entries(owner):
+            ld.free_handles.insert(0, handle)
+            return BAD_REF, None
+        entry = self.entry(owner, ref)
+        slots = [h for h, on in ((readonly, host), (2 + readonly, device)) if on]
+        rc = GENERAL
+        if not any(entry.pins) or (entry.mapper == number and all(entry.pins[s] < 128 for s in slots)):
+            rc = self.pin(rd, entry, number, slots, readonly)
         if rc == 0:
             rc, io = self.reference(ld, rd, entry, host, device, readonly)
             if rc:
@@ -673,13 +676,13 @@ class SlowMachine:
             return BAD_PAGE
         self.take_from(dom, mfn)
         if peer is None:
-            self.free_pages(mfn)
+            self.free_pages(mfn, 0, True)
             return BAD_DOMAIN
         self.frames[mfn] = Frame()
         entry = self.entry(to, ref) if ref < self.entries(to) else None
         refused = entry is None or entry.flags != 2 or entry.to != number
         if self.may_assign(peer, 1) or refused:
-            self.free_pages(mfn)
+            self.free_pages(mfn, 0, True)
             return GENERAL
         self.give(peer, mfn)
         gfn = entry.frame

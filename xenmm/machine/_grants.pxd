@@ -313,17 +313,20 @@ cdef inline int grant_map(machine *m, domain *ld, op *o, const bint naive) noexc
         return GNTST_GENERAL_ERROR
     if rd == NULL or rd == m.dom_io:
         return GNTST_BAD_DOMAIN
-    gt = &rd.gt
-    if ref >= nr_entries(gt):
-        return GNTST_BAD_GNTREF
     if o.flags & GNTMAP_HOST and o.addr & 0xfff:
         return GNTST_GENERAL_ERROR
-    act = &gt.active[ref]
-    if act.pin and (act.domid != ld.domid or act.pin & (incr << 7) or act.is_sub_page):
-        return GNTST_GENERAL_ERROR
+    # The handle comes before a look at the grant, as in Xen: who has none left hears of that first.
     handle = maptrack_get(m, &ld.gt)
     if handle == NO_HANDLE:
         return GNTST_NO_SPACE
+    gt = &rd.gt
+    if ref >= nr_entries(gt):
+        maptrack_put(&ld.gt, handle)
+        return GNTST_BAD_GNTREF
+    act = &gt.active[ref]
+    if act.pin and (act.domid != ld.domid or act.pin & (incr << 7) or act.is_sub_page):
+        maptrack_put(&ld.gt, handle)
+        return GNTST_GENERAL_ERROR
     if act.pin == 0 or (not readonly and not act.pin & PIN_WRITERS):
         rc = set_status(gt, ref, act, ld.domid, readonly, True)
         if rc != GNTST_OKAY:
@@ -466,13 +469,13 @@ cdef inline int _receive(machine *m, domain *d, domain *e, page_info *pg, uint32
     if e.gt.version == 1 and not e.translated and mfn >> 32:
         # Its entry cannot name so high a frame: the contents move to a lower one.
         fresh = domheap_alloc(m, e, 44 << MEMF_BITS_SHIFT)
-        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, False)
+        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, True)
         if fresh == LIST_NULL:
             return GNTST_ADDRESS_TOO_BIG
         pg = record(m, fresh)
         mfn = page_to_mfn(m, pg)
     if may_assign(e, 1) or not _prepare_for_transfer(e, d, ref):
-        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, False)
+        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, True)
         return GNTST_GENERAL_ERROR
     assign_page(m, e, <uint32_t>page_to_pdx(m, pg))
     gfn = entry_frame(&e.gt, ref)
@@ -507,7 +510,7 @@ cdef inline int grant_transfer(machine *m, domain *d, op *o) noexcept nogil:
     if gfn != INVALID_M2P:
         physmap_remove(m, d, gfn, mfn)
     if e == NULL or e == m.dom_io:
-        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, False)
+        heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, True)
         return GNTST_BAD_DOMAIN
     rc = _receive(m, d, e, pg, o.ref)
     m.n.grant_transfers += rc == GNTST_OKAY
@@ -592,12 +595,14 @@ cdef inline int acquire_for_copy(machine *m, uint16_t ldomid, copy_side *side) n
         return _acquire(m, side.rd, side.ref, ldomid, side.readonly, side)
     act = &gt.active[side.ref]
     v2 = &(<grant_v2 *>gt.shared)[side.ref]
-    # A copy is one operation here, so a transitive grant is never found pinned by an earlier one.
-    if act.pin or v2.offset == side.rd.domid:
+    # Pinned already only where both sides of a copy name it; it leads to the same grant then.
+    if act.pin == 0 or (not side.readonly and not act.pin & PIN_WRITERS):
+        rc = set_status(gt, side.ref, act, ldomid, side.readonly, False)
+        if rc != GNTST_OKAY:
+            return rc
+    if v2.offset == side.rd.domid:
+        reduce_status(gt, side.ref, act, side.readonly)
         return GNTST_GENERAL_ERROR
-    rc = set_status(gt, side.ref, act, ldomid, side.readonly, False)
-    if rc != GNTST_OKAY:
-        return rc
     side.trans = domain_by_id(m, v2.offset)
     side.trans_ref = <uint32_t>v2.frame
     rc = GNTST_GENERAL_ERROR
@@ -634,9 +639,16 @@ cdef inline void release_for_copy(machine *m, copy_side *side) noexcept nogil:
         reduce_status(&side.trans.gt, side.trans_ref, &side.trans.gt.active[side.trans_ref], side.readonly)
 
 
+cdef inline int _party(machine *m, domain *d, uint16_t domid, bint by_ref, copy_side *side) noexcept nogil:
+    # Whose frame or grant one side is. Without a grant it is the caller's own. Xen: gnttab_copy_lock_domain.
+    if not by_ref and domid != DOMID_SELF:
+        return GNTST_PERMISSION_DENIED
+    side.rd = d if domid == DOMID_SELF else domain_by_id(m, domid)
+    return GNTST_BAD_DOMAIN if side.rd == NULL or side.rd == m.dom_io else GNTST_OKAY
+
+
 cdef inline int _claim(
-    machine *m, domain *d, uint16_t domid, uint64_t frame, bint by_ref, bint readonly, copy_side *side,
-    const bint naive
+    machine *m, domain *d, uint64_t frame, bint by_ref, bint readonly, copy_side *side, const bint naive
 ) noexcept nogil:
     # Grant, reference and (to write) type of one side; nothing stays taken on failure.
     cdef int rc
@@ -644,11 +656,6 @@ cdef inline int _claim(
     side.trans = NULL
     side.granted = False
     side.readonly = readonly
-    if not by_ref and domid != DOMID_SELF:
-        return GNTST_PERMISSION_DENIED
-    side.rd = d if domid == DOMID_SELF else domain_by_id(m, domid)
-    if side.rd == NULL or side.rd == m.dom_io:
-        return GNTST_BAD_DOMAIN
     if by_ref:
         if frame >> 32:
             return GNTST_BAD_GNTREF
@@ -690,14 +697,19 @@ cdef inline int grant_copy(machine *m, domain *d, copy_op *o, const bint naive) 
     cdef copy_side src, dst
     cdef uint64_t from_virt, to_virt
     cdef int rc
-    if o.src_offset + <uint32_t>o.len > 4096 or o.dst_offset + <uint32_t>o.len > 4096:
-        return GNTST_BAD_COPY_ARG
-    rc = _claim(m, d, o.src_dom, o.src_frame, o.flags & GNTCOPY_SOURCE_GREF, True, &src, naive)
+    cdef bint from_grant = o.flags & GNTCOPY_SOURCE_GREF, to_grant = (o.flags & GNTCOPY_DEST_GREF) != 0
+    rc = _party(m, d, o.src_dom, from_grant, &src)
+    if rc == GNTST_OKAY:
+        rc = _party(m, d, o.dst_dom, to_grant, &dst)
+    if rc == GNTST_OKAY:
+        rc = _claim(m, d, o.src_frame, from_grant, True, &src, naive)
     if rc != GNTST_OKAY:
         return rc
-    rc = _claim(m, d, o.dst_dom, o.dst_frame, o.flags & GNTCOPY_DEST_GREF, False, &dst, naive)
+    rc = _claim(m, d, o.dst_frame, to_grant, False, &dst, naive)
     if rc == GNTST_OKAY:
-        if (
+        if o.src_offset + <uint32_t>o.len > 4096 or o.dst_offset + <uint32_t>o.len > 4096:
+            rc = GNTST_BAD_COPY_ARG
+        elif (
             o.src_offset < src.start
             or o.src_offset + <uint32_t>o.len > src.start + src.length
             or o.dst_offset < dst.start

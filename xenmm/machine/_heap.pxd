@@ -2,8 +2,8 @@
 """The page allocator: one buddy heap by node, by address width and by order.
 
 Follows xen/common/page_alloc.c (alloc_heap_pages, get_free_buddy, free_heap_pages) in what is chosen: zones
-from the highest address width down, orders from the wanted one up, the lower half of a split back to the
-list, buddies merged within a node, dirty chunks to the list's tail.
+from the highest address width down, orders from the wanted one up, clean chunks before dirty ones, the lower
+half of a split back to the list, buddies merged within a node, dirty chunks to the list's tail.
 
 Differs from Xen: only the head of a free chunk is written, and its dirty pages; the records of the other
 free pages are zero. So a heap of terabytes costs memory in proportion to its chunks, and emptied parts of the
@@ -129,15 +129,40 @@ cdef inline void heap_free_chunk(
 
 
 cdef inline uint32_t _find_chunk(
-    machine *m, uint32_t zone_lo, uint32_t zone_hi, uint32_t order, uint32_t node
+    machine *m, uint32_t zone_lo, uint32_t zone_hi, uint32_t order, uint32_t node, bint dirty
 ) noexcept nogil:
-    # The head of the best chunk of a node, or LIST_NULL.
-    cdef uint32_t zone = zone_hi + 1, orders
+    # The head of the best chunk of a node, or LIST_NULL. Dirty chunks stand behind the clean ones of a list;
+    # one that is passed over goes to the end.
+    cdef uint32_t zone = zone_hi + 1, orders, have, pdx
+    cdef page_list *chunks
     while zone > zone_lo:
         zone -= 1
-        orders = m.free_orders[node * NR_ZONES + zone] >> order
-        if orders:
-            return free_list(m, node, zone, order + _ctz(orders)).head
+        orders = m.free_orders[node * NR_ZONES + zone] >> order << order
+        while orders:
+            have = _ctz(orders)
+            chunks = free_list(m, node, zone, have)
+            pdx = chunks.head
+            if dirty or record(m, pdx).type_info == INVALID_DIRTY_IDX:
+                return pdx
+            list_del(m, chunks, pdx)
+            list_add_tail(m, chunks, pdx)
+            orders &= orders - 1
+    return LIST_NULL
+
+
+cdef inline uint32_t _find_node_chunk(
+    machine *m, uint32_t zone_lo, uint32_t zone_hi, uint32_t order, uint32_t *node, bint exact_node,
+    bint dirty
+) noexcept nogil:
+    # The same, of the node and then of those after it; which it was comes back in node[0].
+    cdef uint32_t pdx
+    for _ in range(m.nr_nodes):
+        pdx = _find_chunk(m, zone_lo, zone_hi, order, node[0], dirty)
+        if pdx != LIST_NULL:
+            return pdx
+        if exact_node:
+            break
+        node[0] = node[0] + 1 if node[0] + 1 < m.nr_nodes else 0
     return LIST_NULL
 
 
@@ -146,14 +171,14 @@ cdef inline uint32_t heap_alloc(
     bint scrub
 ) noexcept nogil:
     """Take 2**order pages; return the pdx of the first, or LIST_NULL. Their records come back zeroed."""
-    cdef uint32_t i, pdx = LIST_NULL, zone, have, tried = node
+    cdef uint32_t i, pdx, zone, have, tried = node
     cdef uint64_t first_dirty, mfn
     cdef page_info *pg
-    for _ in range(m.nr_nodes):
-        pdx = _find_chunk(m, zone_lo, zone_hi, order, tried)
-        if pdx != LIST_NULL or exact_node:
-            break
-        tried = tried + 1 if tried + 1 < m.nr_nodes else 0
+    # A single page is quickly scrubbed; larger chunks are taken dirty only when no node has a clean one.
+    pdx = _find_node_chunk(m, zone_lo, zone_hi, order, &tried, exact_node, order == 0 or not scrub)
+    if pdx == LIST_NULL and order and scrub:
+        tried = node
+        pdx = _find_node_chunk(m, zone_lo, zone_hi, order, &tried, exact_node, True)
     if pdx == LIST_NULL:
         return LIST_NULL
     pg = record(m, pdx)
@@ -222,7 +247,7 @@ cdef inline uint64_t heap_scrub_node(machine *m, uint32_t node, uint64_t budget)
     for zone in range(NR_ZONES):
         if not m.free_orders[node * NR_ZONES + zone]:
             continue
-        for order in range(NR_ORDERS):
+        for order in reversed(range(NR_ORDERS)):
             chunks = free_list(m, node, zone, order)
             while chunks.tail != LIST_NULL and record(m, chunks.tail).type_info != INVALID_DIRTY_IDX:
                 pdx = chunks.tail

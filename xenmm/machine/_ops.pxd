@@ -219,7 +219,7 @@ cdef inline int _free(machine *m, op *o, uint64_t mfn) noexcept nogil:
             return -EINVAL
     for i in range(pages):
         hold_find(m, pdx + i).page = 0
-    heap_free(m, <uint32_t>pdx, o.flags & MEMF_ORDER, False)
+    heap_free(m, <uint32_t>pdx, o.flags & MEMF_ORDER, True)
     return 0
 
 

@@ -119,12 +119,13 @@ cdef inline void _last_reference_gone(machine *m, page_info *pg) noexcept nogil:
         else:
             list_del(m, &d.pages, pdx)
             d.tot_pages -= 1
-            # Whoever dies leaves secrets behind; a live guest scrubs what it gives back itself.
+            # Whoever dies leaves secrets behind, and so does a page that was taken from its owner; a live guest
+            # scrubs what it gives back itself.
             heap_free(m, pdx, 0, d.dying)
         if d.dying:
             look_at_end(m, d)
     elif d == NULL and not pg.count_info & PGC_XEN_HEAP:
-        heap_free(m, pdx, 0, False)
+        heap_free(m, pdx, 0, True)
 
 
 cdef inline bint put_page(machine *m, page_info *pg) noexcept nogil:

@@ -170,7 +170,7 @@ cdef inline int exchange(
             if fresh[i] == LIST_NULL:
                 while i > 0:
                     i -= 1
-                    heap_free(m, fresh[i], out_order, False)
+                    heap_free(m, fresh[i], out_order, True)
                 rc = -ENOMEM
                 break
     # The old pages are stolen with the room that they leave kept for the new ones.
@@ -181,7 +181,7 @@ cdef inline int exchange(
                 pg = mfn_to_page(m, mfn)
                 steal_page(m, d, pg)
                 physmap_remove(m, d, in_gfns[i] + k, mfn)
-                heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, False)
+                heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, True)
         for i in range(nr_out):
             mfn = page_to_mfn(m, record(m, fresh[i]))
             for k in range(out_size):
