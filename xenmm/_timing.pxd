@@ -46,6 +46,7 @@ cdef extern from "_timing_engine.h":
         uint8_t exclusive
         uint8_t prefetch
         uint8_t power_of_two
+        uint8_t arrival_is_use
         uint8_t held[3]
         uint64_t hits[7]
         uint64_t misses[7]

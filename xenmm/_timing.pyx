@@ -123,6 +123,7 @@ cdef class EngineCore:
             t.latency = c.latency
             t.prefetch = c.prefetch == "next-line"
             t.exclusive = c.content == "exclusive"
+            t.arrival_is_use = c.arrival == "use"
         h.caches = h.tables
         for c in self.hierarchy.caches:
             if c.parent is not None:

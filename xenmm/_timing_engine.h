@@ -47,6 +47,7 @@ typedef struct {
     uint32_t latency;    /* cycles: load to use of a cache, what a hit adds for a TLB */
     int32_t parent;      /* index of the next cache, -1 for memory */
     uint8_t line_shift, policy, exclusive, prefetch, power_of_two, vector;
+    uint8_t arrival_is_use; /* a written-back line that is found becomes the newest of its set */
     uint8_t held[XT_PAGE_SIZES]; /* the page size under which a TLB keeps a translation of each size */
     uint8_t seen[XT_PAGE_SIZES]; /* what the earlier pages of this access did here, when it counts once */
     uint64_t hits[XT_KINDS], misses[XT_KINDS];

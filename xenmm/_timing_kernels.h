@@ -296,8 +296,8 @@ XT_INLINE void XT_NAME(evict)(xt_engine *h, xt_table *t, uint64_t victim)
 }
 
 /*
- * A line that leaves a cache arrives at the next one: a whole line, so nothing is fetched for it, and not a use, so
- * where it is found only its dirty bit changes.
+ * A line that leaves a cache arrives at the next one: a whole line, so nothing is fetched for it. Where it is found,
+ * only its dirty bit changes, unless the cache takes an arrival for a use.
  */
 static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty)
 {
@@ -312,6 +312,8 @@ static void XT_NAME(put)(xt_engine *h, int cache, uint64_t maddr, uint64_t dirty
     if (way < t->assoc) {
         t->hits[kind]++;
         set[way] |= dirty;
+        if (t->arrival_is_use)
+            XT_NAME(use)(t, line, line, dirty, &way, &victim);
         return;
     }
     t->misses[kind]++;
@@ -851,13 +853,14 @@ XT_INLINE size_t XT_NAME(cache_level)(xt_table *t, unsigned lanes, int dirty_bit
         uint64_t *set = tags + (power_of_two ? at & mask : at % sets) * lanes;
         unsigned kind = item & XT_KIND_MASK;
         if (dirty_bits && !entry && kind == XT_WRITEBACK) {
-            /* Not a use: where the line is found, only its dirty bit changes. */
+            /* Where the line is found, only its dirty bit changes, unless an arrival is a use. */
             unsigned way = XT_NAME(find)(t, set, line);
             written_back++;
             if (way < assoc) {
                 written_back_hits++;
                 set[way] |= XT_DIRTY;
-                continue;
+                if (!t->arrival_is_use)
+                    continue;
             }
         }
         if (dirty_bits)
@@ -891,7 +894,8 @@ static XT_COLD size_t XT_NAME(cache_level_slow)(xt_engine *h, int32_t cache, int
             *(way < t->assoc ? &t->hits[kind] : &t->misses[kind]) += 1;
             if (way < t->assoc) {
                 set[way] |= XT_DIRTY;
-                continue;
+                if (!t->arrival_is_use)
+                    continue;
             }
         }
         if (XT_NAME(use)(t, at, line, dirty, &way, &victim))

@@ -231,12 +231,14 @@ class SlowEngine:
         c = self.cache[name]
         line = maddr // c.line
         table, kind = self.tables["cache." + name], "writeback" if dirty else "victim"
-        # A line that comes back is not used: where it is found, only its dirty bit changes.
+        # A line that comes back is not used, unless the cache says so: only its dirty bit changes.
         way = table.find(line, line)
         self.count["cache." + name, kind, "miss" if way is None else "hit"] += 1
         left = None
         if way is None:
             _, way, left = table.use(line, line)
+        elif c.arrival == "use":
+            table.use(line, line)
         way.dirty |= dirty
         self.leave(c, left)
 

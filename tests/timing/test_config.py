@@ -122,6 +122,7 @@ def test_a_files_name_stands_before_the_field(tmp_path):
         ),
         (lambda: Hierarchy([Cache("A", 1024, 1), Cache("A", 1024, 1)]), "cache.A: the name is used twice"),
         (lambda: Hierarchy([], walk=PageWalk()), "walk: nothing walks without a TLB"),
+        (lambda: Cache("A", 64, 1, arrival="stay"), "cache.A.arrival: 'stay' is not one of mark, use"),
         (lambda: Cache("A b", 1024, 1), "'A b' is not a name"),
         (lambda: Cache("A", True, 1), "cache.A.size: True is not an integer"),
         (lambda: Tlb("T", 4, 4, "4k"), "tlb.T.page_sizes: '4k' is not a list"),

@@ -54,6 +54,7 @@ def random_hierarchy(rng, plain=False):
             parent=parent,
             replacement=replacement,
             prefetch=prefetch,
+            arrival=rng.choice(("mark", "use")),
             **more,
         )
 
@@ -221,3 +222,16 @@ def test_both_ways_are_tested():
 
 def test_presets_take_the_fast_loops():
     assert all(Engine(load_microarchitecture(name)).level_by_level for name in microarchitectures())
+
+
+@pytest.mark.parametrize("loops", instruction_sets())
+@pytest.mark.parametrize(("arrival", "hits"), [("mark", 0), ("use", 1)])
+def test_a_written_back_line_is_a_use_where_the_cache_says_so(loops, arrival, hits):
+    # L2 has the lines 1 (older, dirty above) and 2; 1 comes back, then 3 drives one of them out.
+    caches = [Cache("L1", 64, 1, parent="L2"), Cache("L2", 128, 2, arrival=arrival)]
+    result = Engine(Hierarchy(caches), instruction_set=loops).run(
+        array.array("Q", [64, 128, 192, 64]), array.array("B", [1, 0, 0, 0])
+    )
+    assert result.caches["L1"].writebacks == 1
+    assert result.caches["L2"].by_kind["writeback"] == (1, 0)
+    assert result.caches["L2"].hits == hits

@@ -28,6 +28,7 @@ from .operations import Operations, completed
 REPLACEMENTS: Final = ("lru", "plru", "fifo", "random")
 PREFETCHES: Final = ("none", "next-line")
 CONTENTS: Final = ("shared", "exclusive")
+ARRIVALS: Final = ("mark", "use")
 HOLDS: Final = ("all", "data", "instruction")
 #: Page sizes of x86-64, and the level of the page-table entry that maps each.
 PAGE_LEVEL: Final[Mapping[str, int]] = {"4k": 1, "2m": 2, "1g": 3}
@@ -68,6 +69,9 @@ class Cache:
         what the caches above drove out, and gives a line away when it is read.
     holds : {"all", "data", "instruction"}
         Which accesses enter here, for a first cache.
+    arrival : {"mark", "use"}
+        What a line does that is written back from above and is found here: only its dirty bit changes (as in
+        ChampSim), or it is used, and becomes the newest of its set (as in gem5).
     """
 
     name: str
@@ -80,6 +84,7 @@ class Cache:
     prefetch: str = "none"
     content: str = "shared"
     holds: str = "all"
+    arrival: str = "mark"
 
     def __post_init__(self) -> None:
         at = f"cache.{self.name}"
@@ -99,6 +104,7 @@ class Cache:
         check_one_of(f"{at}.prefetch", self.prefetch, PREFETCHES)
         check_one_of(f"{at}.content", self.content, CONTENTS)
         check_one_of(f"{at}.holds", self.holds, HOLDS)
+        check_one_of(f"{at}.arrival", self.arrival, ARRIVALS)
         check_plru(at, self.replacement, self.assoc)
         if self.content == "exclusive" and self.prefetch != "none":
             raise ConfigError(f"{at}.prefetch: an exclusive cache fetches nothing, so it cannot prefetch")

@@ -35,13 +35,14 @@ class Engine(EngineCore):
 
     Notes
     -----
-    The rules. A look-up of a line makes it the newest of its set (LRU, PLRU); a miss reads the next level,
-    then replaces: an invalid way if there is one, else what the policy says. A write allocates and makes the
-    line dirty in the first cache. A dirty line that is replaced goes to the next level, after the read that
-    replaced it: where it is found there, only its dirty bit changes; where not, it is allocated, and nothing
-    is fetched, for the line is whole. The first cache chooses the set by the virtual address, the others by
-    the machine address; tags are machine addresses. A look-up that misses one TLB fills it. A walk reads the
-    entries below the deepest one that a page-walk cache keeps, before the access itself.
+    The rules. A look-up of a line makes it the newest of its set (LRU, PLRU); a miss reads the next
+    level, then replaces: an invalid way if there is one, else what the policy says. A write allocates and
+    makes the line dirty in the first cache. A dirty line that is replaced goes to the next level, after
+    the read that replaced it: where it is found there, only its dirty bit changes (or, with
+    ``arrival="use"``, it becomes the newest too); where not, it is allocated, and nothing is fetched, for
+    the line is whole. The first cache chooses the set by the virtual address, the others by the machine
+    address; tags are machine addresses. A look-up that misses one TLB fills it. A walk reads the entries
+    below the deepest one that a page-walk cache keeps, before the access itself.
 
     One thread at a time may use an engine. State stays from run to run: :meth:`flush` empties it.
     """
