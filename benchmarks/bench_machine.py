@@ -1,6 +1,6 @@
 """The live machine's speed: batches of grant maps and unmaps, against the slow model, and a long random run.
 
-    python benchmarks/bench_machine.py [--operations 10000000]
+    python benchmarks/bench_machine.py [--operations 10000000] [--json benchmarks/records/machine.json]
 
 Prints pairs of map and unmap a second for both flavours from one batch on one core (CPU time, the best of
 several), the slow Python model on the same operations, their ratio, and the time of a random run of many
@@ -8,6 +8,9 @@ operations in batches, audited after each tenth and destroyed at the end, when e
 """
 
 import argparse
+import json
+import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -15,16 +18,32 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 
+from bench_timing import processor  # noqa: E402
 from machine_pair import Pair  # noqa: E402
 from machines import small_machine  # noqa: E402
 
 import xenmm  # noqa: E402
-from xenmm.machine import GNTMAP, Machine, Op  # noqa: E402
+from xenmm.machine import GNTMAP, Domain, Machine, Op  # noqa: E402
 
 GRANTS = 512
+DOMAINS = 8
+#: Guest frames that a domain of the random run fills and gives up again.
+GFNS = 8192
 GIB = 1 << 30
+#: What is asked for without a look at what stands.
+BLIND = (
+    Op.POPULATE,
+    Op.REMOVE,
+    Op.MAP,
+    Op.UNMAP,
+    Op.GET_PAGE,
+    Op.PUT_PAGE,
+    Op.TRANSFER,
+    Op.FREE,
+    Op.GRANT_END,
+)
 
 
 def pairs_per_second(flavour: str, rounds: int = 200, samples: int = 10) -> float:
@@ -67,45 +86,122 @@ def slow_pairs_per_second(pairs: int = 20_000) -> float:
     return pairs / (time.process_time() - started)
 
 
-def random_batch(machine: Machine, rng: np.random.Generator, count: int, domains: int) -> np.ndarray:
-    """Operations on a few domains, most of them possible, every kind among them."""
-    ops = machine.ops(count)
-    kinds = [Op.POPULATE, Op.REMOVE, Op.GRANT, Op.GRANT_END, Op.MAP, Op.UNMAP, Op.GET_PAGE, Op.PUT_PAGE]
-    kinds += [Op.MAP, Op.UNMAP, Op.TRANSFER, Op.MAP_PAGE, Op.P2M_GET, Op.SCRUB, Op.FREE]
-    ops["code"] = rng.choice([int(k) for k in kinds], count)
-    ops["dom"] = rng.integers(1, domains + 1, count)
-    ops["peer"] = rng.integers(1, domains + 1, count)
-    ops["ref"] = rng.integers(0, 512, count)
-    ops["addr"] = 0x1000
-    frame = rng.integers(0, 4096, count).astype(np.uint64)
-    by_mfn = np.isin(
-        ops["code"], [int(k) for k in (Op.GRANT, Op.GET_PAGE, Op.PUT_PAGE, Op.MAP_PAGE, Op.FREE)]
-    )
-    mfns = np.array([m for d in machine.domains for m in d.pages] or [1], dtype=np.uint64)
-    ops["frame"] = np.where(by_mfn, rng.choice(mfns, count), frame)
-    ops["flags"] = np.where(ops["code"] == Op.GRANT, rng.choice([1, 1, 5, 2], count), 0)
-    is_map = ops["code"] == Op.MAP
-    ops["flags"] = np.where(is_map, rng.choice([2, 3, 6, 7], count), ops["flags"])
-    ops["ref"] = np.where(ops["code"] == Op.SCRUB, 0, ops["ref"])
-    return ops
+class Workload:
+    """Random batches that know what stands: most operations are possible, and one in ten is blind."""
+
+    def __init__(self, machine: Machine, rng: np.random.Generator) -> None:
+        self.machine, self.rng = machine, rng
+        self.granted = np.zeros((0, 3), dtype=np.uint64)  # owner, reference, mapper
+        self.mapped = np.zeros((0, 2), dtype=np.uint64)  # mapper, handle
+        self.held = np.zeros(0, dtype=np.uint64)  # frames with a reference of ours
+
+    def run(self, count: int) -> tuple[float, int, int]:
+        """Carry out about as many; return the seconds, how many failed, and how many there were."""
+        each = count // (10 * len(self.machine.domains))
+        parts = [part for domain in self.machine.domains for part in self._of(domain, each)]
+        ops = self.rng.permutation(np.concatenate([*parts, *self._of_all(count // 10)]))
+        started = time.process_time()
+        failed = self.machine.run(ops)
+        seconds = time.process_time() - started
+        self._learn(ops[ops["status"] == 0])
+        return seconds, failed, len(ops)
+
+    def _make(self, code: Op, count: int, **fields: object) -> np.ndarray:
+        ops = self.machine.ops(count)
+        ops["code"] = code
+        for name, value in fields.items():
+            ops[name] = value
+        return ops
+
+    def _some(self, things: np.ndarray, count: int) -> np.ndarray:
+        return self.rng.permutation(things)[:count]
+
+    def _of(self, domain: Domain, each: int) -> list[np.ndarray]:
+        """What one domain does: memory comes and goes, pages are granted, looked up and referred to."""
+        number = domain.domid
+        used, pages = np.array(list(domain.p2m()), dtype=np.uint64), np.array(domain.pages, dtype=np.uint64)
+        fill = self._some(np.setdiff1d(np.arange(GFNS, dtype=np.uint64), used), each)
+        leave = self._some(used, min(each, len(used) // 3))
+        refs = np.setdiff1d(
+            np.arange(GRANTS, dtype=np.uint64), self.granted[self.granted[:, 0] == number][:, 1]
+        )
+        refs = self._some(refs, min(each, len(pages)))
+        seen, taken = self._some(np.setdiff1d(used, leave), each), self._some(pages, each)
+        peers = self.rng.integers(1, DOMAINS + 1, len(refs))
+        return [
+            self._make(Op.POPULATE, len(fill), dom=number, frame=fill),
+            self._make(Op.REMOVE, len(leave), dom=number, frame=leave),
+            self._make(Op.P2M_GET, len(seen), dom=number, frame=seen),
+            self._make(
+                Op.GRANT,
+                len(refs),
+                dom=number,
+                peer=peers,
+                ref=refs,
+                frame=self._some(pages, len(refs)),
+                flags=1,
+            ),
+            self._make(Op.GET_PAGE, len(taken), dom=number, frame=taken),
+            self._make(Op.MAP_PAGE, len(taken), frame=taken),
+        ]
+
+    def _of_all(self, each: int) -> list[np.ndarray]:
+        """Grants mapped and ended, mappings undone, references dropped, pages scrubbed, and blind ones."""
+        rng = self.rng
+        grants = rng.permutation(self.granted)
+        ended, used = grants[: len(grants) // 8], grants[len(grants) // 8 :][: 2 * each]
+        undone, put = self._some(self.mapped, 2 * each), self._some(self.held, each)
+        flags = rng.choice([int(GNTMAP.host_map), int(GNTMAP.host_map | GNTMAP.readonly)], len(used))
+        blind = self._make(Op.SCRUB, each)
+        blind["code"] = rng.choice([int(k) for k in BLIND], each)
+        for name, top in (("dom", DOMAINS + 2), ("peer", DOMAINS + 2), ("ref", 600), ("frame", 4096)):
+            blind[name] = rng.integers(0, top, each)
+        return [
+            self._make(
+                Op.MAP, len(used), dom=used[:, 2], peer=used[:, 0], ref=used[:, 1], flags=flags, addr=0x1000
+            ),
+            self._make(Op.GRANT_END, len(ended), dom=ended[:, 0], ref=ended[:, 1]),
+            self._make(Op.UNMAP, len(undone), dom=undone[:, 0], ref=undone[:, 1], addr=0x1000),
+            self._make(Op.PUT_PAGE, len(put), frame=put),
+            self._make(Op.SCRUB, 1, frame=each),
+            blind,
+        ]
+
+    def _learn(self, ops: np.ndarray) -> None:
+        """Bring what stands up to date with the operations that succeeded."""
+
+        def fields(code: Op, *names: str) -> np.ndarray:
+            of_code = ops[ops["code"] == code]
+            return np.stack([of_code[name].astype(np.uint64) for name in names], axis=1)
+
+        def without(pairs: np.ndarray, gone: np.ndarray) -> np.ndarray:
+            return pairs[~np.isin(pairs[:, 0] << 32 | pairs[:, 1], gone[:, 0] << 32 | gone[:, 1])]
+
+        granted = fields(Op.GRANT, "dom", "ref", "peer")
+        self.granted = without(
+            self.granted, np.concatenate([granted[:, :2], fields(Op.GRANT_END, "dom", "ref")])
+        )
+        self.granted = np.concatenate([self.granted, granted])
+        self.mapped = without(self.mapped, fields(Op.UNMAP, "dom", "ref"))
+        self.mapped = np.concatenate([self.mapped, fields(Op.MAP, "dom", "out")])
+        put = fields(Op.PUT_PAGE, "frame")[:, 0]
+        self.held = np.setdiff1d(np.union1d(self.held, fields(Op.GET_PAGE, "frame")[:, 0]), put)
 
 
-def long_run(operations: int, domains: int = 8) -> tuple[float, int]:
-    """Seconds and failures of a random run; it is audited after each tenth, and everything comes home."""
+def long_run(operations: int) -> tuple[float, int, int]:
+    """Seconds, failures and operations of a random run, audited after each tenth; every page comes home."""
     memory_map = xenmm.MemoryMap.from_ranges([(1 << 20, 2 * GIB), (4 * GIB, 6 * GIB)])
     machine = Machine(xenmm.boot(memory_map))
     free = machine.free_pages
-    for number in range(1, domains + 1):
-        machine.create_domain(number, max_pages=5000)
-    rng = np.random.default_rng(1)
-    seconds, failed, done = 0.0, 0, 0
+    for number in range(1, DOMAINS + 1):
+        machine.create_domain(number, max_pages=2 * GFNS)
+    workload = Workload(machine, np.random.default_rng(1))
+    seconds, failed, done, audited = 0.0, 0, 0, 0
     while done < operations:
-        ops = random_batch(machine, rng, min(operations // 10, 100_000), domains)
-        started = time.process_time()
-        failed += machine.run(ops)
-        seconds += time.process_time() - started
-        done += len(ops)
-        if done % max(operations // 10, 1) < len(ops):
+        took, refused, count = workload.run(min(operations // 10, 50_000))
+        seconds, failed, done = seconds + took, failed + refused, done + count
+        if done * 10 // operations > audited:
+            audited = done * 10 // operations
             machine.audit().check()
     for pdx, references, _, page in machine._holds():
         mfn = machine.host.pdx_to_mfn(pdx)
@@ -118,26 +214,49 @@ def long_run(operations: int, domains: int = 8) -> tuple[float, int]:
     machine.audit().check()
     if machine.domains or machine.free_pages != free:
         raise SystemExit(f"{free - machine.free_pages} pages did not come home")
-    return seconds, failed
+    return seconds, failed, done
+
+
+def measure(operations: int) -> dict[str, object]:
+    """The record: where it was made, how busy that was, and the figures."""
+    load = os.getloadavg()
+    slow = slow_pairs_per_second()
+    pairs = {flavour: pairs_per_second(flavour) for flavour in ("naive", "cse")}
+    seconds, refused, done = long_run(operations)
+    return {
+        "schema": "xenmm.bench.machine/1",
+        "command": f"python benchmarks/bench_machine.py --operations {operations}",
+        "machine": {
+            "processor": processor(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "load_before": [round(x, 2) for x in load],
+        },
+        "pairs_per_second": {flavour: round(value) for flavour, value in pairs.items()},
+        "slow_pairs_per_second": round(slow),
+        "random_run": {"operations": done, "refused": refused, "cpu_seconds": round(seconds, 3)},
+    }
 
 
 def main() -> None:
-    """Run and print."""
+    """Measure, print, and write the record if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--operations", type=int, default=10_000_000)
-    operations = parser.parse_args().operations
-    slow = slow_pairs_per_second()
-    for flavour in ("naive", "cse"):
-        fast = pairs_per_second(flavour)
+    parser.add_argument("--json", metavar="FILE", help="write the record to this file")
+    arguments = parser.parse_args()
+    record = measure(arguments.operations)
+    slow, run = record["slow_pairs_per_second"], record["random_run"]
+    for flavour, pairs in record["pairs_per_second"].items():
         print(
-            f"{flavour}: {fast / 1e6:.1f} million map+unmap pairs/s, {fast / slow:.0f} times the slow model"
+            f"{flavour}: {pairs / 1e6:.1f} million map+unmap pairs/s, {pairs / slow:.0f} times the slow model"
         )
     print(f"slow model: {slow / 1e3:.1f} thousand pairs/s")
-    seconds, failed = long_run(operations)
     print(
-        f"random run: {operations:,} operations in {seconds:.2f} s of CPU time, {failed:,} of them refused; "
-        f"audited, and every page home"
+        f"random run: {run['operations']:,} operations in {run['cpu_seconds']:.2f} s of CPU time, "
+        f"{run['refused']:,} of them refused; audited, and every page home"
     )
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ def bench():
 
 
 def test_long_run_brings_every_page_home(bench):
-    _, failed = bench.long_run(200_000)
-    assert 0 < failed < 160_000
+    _, failed, done = bench.long_run(200_000)
+    # Most of what is asked for can be done; the blind part keeps refusals among it.
+    assert done >= 200_000 and done / 50 < failed < done / 4
 
 
 def test_both_machines_do_the_pairs(bench):

@@ -84,6 +84,14 @@ def freezing(compression, calls, way, figure="of_variables"):
     )
 
 
+def machine_bench(*keys):
+    """A figure of the record of benchmarks/bench_machine.py."""
+    value = record("machine")
+    for key in keys:
+        value = value[key]
+    return value
+
+
 def _errors(figure, conversions, value):
     return [
         abs(value(r) / r[f"{figure}_measured"] - 1)
@@ -96,6 +104,6 @@ NAMES = {
     f.__name__: f
     for f in (
         *(cycles, cold, tables, gib, silicon, end_to_end),
-        *(predicted_error, error_now, mca_error, freezing),
+        *(predicted_error, error_now, mca_error, freezing, machine_bench),
     )
 }

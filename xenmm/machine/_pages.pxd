@@ -119,7 +119,7 @@ cdef inline void _last_reference_gone(machine *m, page_info *pg) noexcept nogil:
         else:
             list_del(m, &d.pages, pdx)
             d.tot_pages -= 1
-            # Whoever dies leaves secrets behind, and so does a page that was taken from its owner; a live guest
+            # Whoever dies leaves secrets behind, and so does a page without an owner below; a live guest
             # scrubs what it gives back itself.
             heap_free(m, pdx, 0, d.dying)
         if d.dying:
