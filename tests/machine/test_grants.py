@@ -390,3 +390,45 @@ def test_both_sides_of_a_copy_may_be_one_transitive_grant(machine):
     flags = GNTCOPY.source_gref | GNTCOPY.dest_gref
     assert copy_status(machine, c, **fields, flags=flags) is GNTST.okay
     machine.audit().check()
+
+
+def test_domains_and_pages_of_another_machine_are_refused(machine):
+    owner, mapper, mfn = two_domains(machine)
+    other = small_machine()
+    stranger = other.create_domain(2)
+    strange_page = other.page(stranger.populate(0))
+    for wrong in (
+        lambda: owner.grant(9, stranger, mfn),
+        lambda: mapper.map_grant(stranger, 8),
+        lambda: owner.transfer_grant(mfn, stranger, 0),
+        lambda: machine.get_page(mfn, stranger),
+        lambda: machine.map_domain_page_of(strange_page),
+        lambda: machine.map_domain_page_of(mfn),
+    ):
+        with pytest.raises(MachineError):
+            wrong()
+    machine.audit().check()
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 16, 1 << 64])
+def test_domain_numbers_that_none_can_have_are_refused(machine, number):
+    owner, mapper, mfn = two_domains(machine)
+    for wrong in (lambda: owner.grant(9, number, mfn), lambda: mapper.map_grant(number, 8)):
+        with pytest.raises(MachineError, match="domain numbers"):
+            wrong()
+
+
+@pytest.mark.parametrize("part", [(-1, 5), (0, 4097), (4000, 97), (5, -6), (70000, 1)])
+def test_parts_that_no_page_has_are_refused(machine, part):
+    owner = machine.create_domain(1, grant_version=2)
+    with pytest.raises(MachineError, match="part of a page"):
+        owner.grant(8, 2, owner.populate(0), sub_page=part)
+
+
+@pytest.mark.parametrize("gfns", [[1.5], [-1], [[1]], ["1"], [1 << 64], [None]])
+def test_exchange_takes_whole_gfns_only(machine, gfns):
+    owner, _, _ = two_domains(machine)
+    for given, wanted in ((gfns, [7]), ([5], gfns)):
+        with pytest.raises(MachineError, match="gfns are"):
+            owner.exchange(given, wanted)
+    machine.audit().check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,10 +112,7 @@ class Domain:
 
         Xen: XENMEM_exchange. The new extents are placed at ``out_gfns``, which may be gfns that are given up.
         """
-        import numpy as np
-
-        given = np.ascontiguousarray(in_gfns, dtype=np.uint64)
-        wanted = np.ascontiguousarray(out_gfns, dtype=np.uint64)
+        given, wanted = _gfns("in_gfns", in_gfns), _gfns("out_gfns", out_gfns)
         if not 0 <= in_order <= 18 or not 0 <= out_order <= 18:
             raise MachineError(f"orders are 0 to 18, got {in_order} and {out_order}")
         if len(given) << in_order != len(wanted) << out_order:
@@ -210,15 +208,18 @@ class Domain:
         addr = 0
         if sub_page is not None:
             flags |= GTF.sub_page
-            addr = sub_page[0] | sub_page[1] << 16
+            offset, length = (operator.index(value) for value in sub_page)
+            if not 0 <= offset <= offset + length <= 4096:
+                raise MachineError(f"a part of a page is (offset, length) within 4096 bytes, got {sub_page}")
+            addr = offset | length << 16
         self._entry(ref, to, frame, flags, addr)
 
     def grant_transitive(self, ref: int, to: int | Domain, owner: int | Domain, owner_ref: int) -> None:
         """Version 2: write entry ``ref``: ``to`` may copy through it from ``owner``'s grant ``owner_ref``."""
-        self._entry(ref, to, owner_ref, GTF.transitive, domid_of(owner))
+        self._entry(ref, to, owner_ref, GTF.transitive, domid_of(owner, self.machine))
 
     def _entry(self, ref: int, to: int | Domain, frame: int, flags: int, addr: int) -> None:
-        peer = domid_of(to)
+        peer = domid_of(to, self.machine)
         what = f"write grant {ref:#x}"
         self._memory(Op.GRANT, what, peer=peer, ref=ref, frame=frame, flags=int(flags), addr=addr)
 
@@ -271,7 +272,7 @@ class Domain:
     ) -> Mapping:
         """Map grant ``ref`` of ``owner``. Xen: map_grant_ref."""
         status, handle, bus = self.machine._do(
-            Op.MAP, self.domid, peer=domid_of(owner), flags=int(flags), ref=ref, addr=host_addr
+            Op.MAP, self.domid, peer=domid_of(owner, self.machine), flags=int(flags), ref=ref, addr=host_addr
         )
         return Mapping(GNTST(status)) if status else Mapping(GNTST.okay, handle, bus)
 
@@ -282,7 +283,9 @@ class Domain:
 
     def transfer_grant(self, mfn: int, to: int | Domain, ref: int) -> GNTST:
         """Give page ``mfn`` to ``to``, at its grant ``ref``; most failures free the page, as in Xen."""
-        status, _, _ = self.machine._do(Op.TRANSFER, self.domid, peer=domid_of(to), ref=ref, frame=mfn)
+        status, _, _ = self.machine._do(
+            Op.TRANSFER, self.domid, peer=domid_of(to, self.machine), ref=ref, frame=mfn
+        )
         return GNTST(status)
 
     def destroy(self) -> bool:
@@ -295,6 +298,26 @@ class Domain:
         return self.machine._kill_domain(self.domid)
 
 
-def domid_of(domain: int | Domain) -> int:
-    """The number of a domain that is given as a Domain or as its number."""
-    return domain.domid if isinstance(domain, Domain) else domain
+def domid_of(domain: int | Domain, machine: Machine) -> int:
+    """The number of a domain that is given as a Domain of the machine or as its number."""
+    if isinstance(domain, Domain):
+        if domain.machine is not machine:
+            raise MachineError(f"domain {domain.domid} is one of another machine")
+        return domain.domid
+    if not 0 <= operator.index(domain) <= 0xFFFF:
+        raise MachineError(f"domain numbers are 0 to 0xffff, got {domain}")
+    return domain
+
+
+def _gfns(name: str, values: Sequence[int]) -> Any:
+    # As they came, or not at all: NumPy would cut fractions off and wrap negative numbers.
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.ndim != 1 or (len(array) and array.dtype.kind not in "iu"):
+        raise MachineError(
+            f"{name} are whole numbers below 2^64 in one row, got {array.ndim}-d {array.dtype}"
+        )
+    if len(array) and int(array.min()) < 0:
+        raise MachineError(f"{name} are not negative, got {int(array.min())}")
+    return np.ascontiguousarray(array, dtype=np.uint64)

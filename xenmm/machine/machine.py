@@ -359,7 +359,7 @@ class Machine(MachineCore):
 
     def get_page(self, mfn: int, domain: int | Domain) -> bool:
         """Take a reference to a page of ``domain``; False: not its page, or the count would overflow."""
-        return self._do(Op.GET_PAGE, domid_of(domain), frame=self._checked(mfn))[0] == 0
+        return self._do(Op.GET_PAGE, domid_of(domain, self), frame=self._checked(mfn))[0] == 0
 
     def put_page(self, mfn: int) -> None:
         """Drop a reference taken by :meth:`get_page`; the last one frees the page."""
@@ -393,6 +393,8 @@ class Machine(MachineCore):
 
     def map_domain_page_of(self, page: Page, vcpu: int = 0) -> int:
         """The address at which a page is mapped; by page, where no frame is needed (84d568f5c9)."""
+        if not isinstance(page, Page) or page.machine is not self:
+            raise MachineError(f"a page of this machine is needed (machine.page(mfn)), got {page!r}")
         return self._memory(Op.MAP_PAGE, f"map mfn {page.mfn:#x}", frame=page.mfn, ref=vcpu)
 
     def unmap_domain_page(self, virt: int) -> None:
@@ -485,6 +487,8 @@ class Machine(MachineCore):
         """An array for ``count`` operations of :meth:`run`, all zero."""
         import numpy as np
 
+        if count < 0:
+            raise MachineError(f"there are no arrays of {count} operations")
         return np.zeros(count, dtype=op_dtype())
 
     def run(self, ops: Any) -> int:
@@ -501,7 +505,7 @@ class Machine(MachineCore):
     def grant_copy(self, domain: int | Domain, copies: Any) -> int:
         """Copy between grants or own frames of ``domain``, one ``copy_dtype()`` each; return the failures."""
         _check_batch(copies, copy_dtype())
-        return self._copy(domid_of(domain), copies.ctypes.data, len(copies))
+        return self._copy(domid_of(domain, self), copies.ctypes.data, len(copies))
 
     # Checkpoints.
 
