@@ -25,6 +25,21 @@ def test_range_outside_the_limits_is_refused_with_its_numbers(start, end):
         MemoryMap.from_ranges([(start, end)])
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        (-1, 5, "negative"),
+        (-2, -1, "negative"),
+        (7, 7, "empty"),
+        (6, 5, "ends before"),
+        (0, END + 1, "past 64 bits"),
+    ],
+)
+def test_a_refused_range_says_why(start, end, why):
+    with pytest.raises(MemoryMapError, match=why):
+        MemoryRange(start, end)
+
+
 def test_unknown_kind_is_refused():
     with pytest.raises(MemoryMapError, match="'memory'"):
         MemoryRange(0, 1, "memory")

@@ -245,8 +245,11 @@ def boot(
     chosen = get_profile(profile)
     if page_sizes not in ("2m", "1g"):
         raise ConfigError(f"page_sizes is '2m' or '1g', got {page_sizes!r}")
-    if hotplug not in (None, True, False):
-        raise ConfigError(f"hotplug is None, True or False, got {hotplug!r}")
+    for name, value in {"compat_m2p": compat_m2p, "hotplug": hotplug}.items():
+        if value not in (None, True, False):
+            raise ConfigError(f"{name} is None, True or False, got {value!r}")
+    if stack_guards not in (True, False):
+        raise ConfigError(f"stack_guards is True or False, got {stack_guards!r}")
     if command_line is not None and not isinstance(command_line, str):
         raise ConfigError(f"command_line is a string or None, got {command_line!r}")
     options = BootOptions(

@@ -53,7 +53,10 @@ class Source:
 def _check_range(start: int, end: int, source: Source | None) -> None:
     if 0 <= start < end <= U64_END:
         return
-    why = "is empty" if start == end else "ends before it starts" if end < start else "is past 64 bits"
+    if start < 0 or end < 0:
+        why = "has a negative number"
+    else:
+        why = "is empty" if start == end else "ends before it starts" if end < start else "is past 64 bits"
     raise MemoryMapError(
         f"range [{start:#x}, {end:#x}) {why}; need 0 <= start < end <= 2^64",
         file=source.file if source else None,
@@ -303,5 +306,6 @@ def _ints(values: Sequence[int], least: int, most: int) -> tuple[int, ...]:
     except (AttributeError, TypeError):
         raise MemoryMapError(f"a range is a sequence of integers, got {values!r}") from None
     if not least <= len(numbers) <= most:
-        raise MemoryMapError(f"a range has {least} to {most} numbers, got {values!r}")
+        count = f"{least}" if least == most else f"{least} to {most}"
+        raise MemoryMapError(f"a range has {count} numbers, got {values!r}")
     return numbers
