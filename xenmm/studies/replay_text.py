@@ -41,7 +41,19 @@ def comparison(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
             ratio = row["ratios"][name]
             cells.append(_number(values[name]) + (f" ({ratio:.3f}x)" if ratio is not None else ""))
         table.append(cells)
-    return "\n".join(_columns(table)) + "\n"
+    blocks = ["\n".join(_columns([[row[i] for i in block] for row in table])) for block in _blocks(table)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _blocks(table: Sequence[Sequence[str]]) -> list[list[int]]:
+    # Columns that fit a terminal together: the figure and the first run, then one more run at least.
+    widths = [2 + max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    blocks: list[list[int]] = []
+    for i in range(2, len(widths)):
+        if not blocks or sum(widths[j] for j in blocks[-1]) + widths[i] > _WIDTH + 2:
+            blocks.append([0, 1])
+        blocks[-1].append(i)
+    return blocks
 
 
 def _input(result: Result) -> list[str]:
