@@ -432,3 +432,11 @@ def test_exchange_takes_whole_gfns_only(machine, gfns):
         with pytest.raises(MachineError, match="gfns are"):
             owner.exchange(given, wanted)
     machine.audit().check()
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 32, 1 << 70, 1.0, "1", None])
+def test_words_of_32_bits_take_nothing_else(machine, value):
+    owner, _, mfn = two_domains(machine)
+    for wrong in (owner.setup_table, owner.set_grant_version, machine.page(mfn).set_context):
+        with pytest.raises(MachineError, match=r"2\^32"):
+            wrong(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MachineError
 from .grant_table import GNTMAP, GNTST, GTF
-from .ops import Op, memflags
+from .ops import Op, memflags, word
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -250,7 +250,7 @@ class Domain:
     def set_grant_version(self, version: int) -> None:
         """Change the version while no grant is in use. Xen: gnttab_set_version."""
         self._fact("domid")
-        rc = self.machine._set_grant_version(self.domid, version)
+        rc = self.machine._set_grant_version(self.domid, word("version", version))
         if rc:
             raise MachineError(f"domain {self.domid}: grant table version {version}: {os.strerror(-rc)}")
 
@@ -261,7 +261,7 @@ class Domain:
     def setup_table(self, frames: int) -> None:
         """Grow the shared table to ``frames`` frames. Xen: gnttab_setup_table."""
         self._fact("domid")
-        rc = self.machine._grow_grants(self.domid, frames)
+        rc = self.machine._grow_grants(self.domid, word("frames", frames))
         if rc:
             raise MachineError(f"domain {self.domid}: {frames} grant frames: {os.strerror(-rc)}")
 

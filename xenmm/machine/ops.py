@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MachineError
 
 
 class Op(IntEnum):
@@ -97,6 +97,13 @@ _COPY_FIELDS: Final = (
     ("pad", "<u2"),
     ("pad2", "<u8", (2,)),
 )
+
+
+def word(name: str, value: int) -> int:
+    """The value, if it fits the 32 bits of its field; else MachineError."""
+    if not hasattr(value, "__index__") or not 0 <= value < 1 << 32:
+        raise MachineError(f"{name} is an integer in [0, 2^32), got {value!r}")
+    return value
 
 
 def op_dtype() -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MachineError
+from .ops import word
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -109,7 +110,7 @@ class Page:
         """Write the context word of a page that somebody owns; raises MachineError for any other."""
         if self.is_free or self.owner_pdx == 0:
             raise MachineError(f"mfn {self.mfn:#x} is nobody's: its context word is not free to use")
-        self.machine._set_context(self.pdx, value)
+        self.machine._set_context(self.pdx, word("a context word", value))
 
     @property
     def is_free(self) -> bool:
