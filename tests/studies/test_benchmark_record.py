@@ -97,6 +97,20 @@ def test_what_the_page_says_of_pext_and_baking_is_in_the_record(record):
     assert fills["c"] > 10 * fills["python"]
 
 
+def test_what_the_page_says_of_frames_at_random_is_in_the_record(record):
+    assert record["array_loops"] == "v4"
+    for size in SIZES[:2]:
+
+        def dearer(task, size=size):
+            keys = {"compression": "offset", "bytes": size, "task": task}
+            return least(record["arrays"], **keys, data="random") / least(
+                record["arrays"], **keys, data="coherent"
+            )
+
+        assert max(dearer("mfn_to_page"), dearer("page_to_mfn"), dearer("mfn_to_virt")) < 2
+        assert dearer("mfn_valid") > 3
+
+
 def test_what_the_page_says_of_new_arrays_is_in_the_record(record):
     for compression in ("mask", "offset", "none"):
         keys = {"compression": compression, "data": "coherent", "bytes": SIZES[-1]}
