@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -248,10 +247,9 @@ class TestEnding:
             stderr=subprocess.PIPE,
             env=ENVIRONMENT,
         )
-        # It waits for the rest of its input once it is up; the wait is for Python's own start.
-        process.stdin.write(b"x")
+        # More than a pipe holds: all of it is written only when the program is up and reads its input.
+        process.stdin.write(b"x" * (1 << 20))
         process.stdin.flush()
-        time.sleep(1)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
         assert process.returncode == 130
