@@ -246,6 +246,8 @@ class TestEnding:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=ENVIRONMENT,
+            # A suite that a script runs in the background has it ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         # More than a pipe holds: all of it is written only when the program is up and reads its input.
         process.stdin.write(b"x" * (1 << 20))
