@@ -18,6 +18,8 @@ typedef uint64_t XK(vec) __attribute__((vector_size(XK_BYTES), aligned(8), may_a
 #define XK_LANES (XK_BYTES / 8)
 #define XK_UNROLL (XK_BYTES == 64 ? 4 : 16 / XK_LANES)
 #define XK_BLOCK (XK_UNROLL * XK_LANES)
+/* Values between a load and its prefetch where stores go past the caches. */
+#define XK_AHEAD 512
 #define XK_EACH for (int u = 0; u < XK_UNROLL; u++)
 #define XK_AT(array, u) (*(const XK(vec) *)((array) + (u) * XK_LANES))
 #define XK_INLINE XK_TARGET static inline __attribute__((always_inline))
@@ -223,10 +225,14 @@ XK_INLINE XK(vec) XK(lookup)(const __m512i *table, XK(vec) at, int rows)
                 XK_EACH differ |= v[u] ^ first;                                                          \
                 if (XK_ANY(differ, slot_bits)) {                                                         \
                     const size_t end = i + XK_BLOCK * xk_least((n - i) / XK_BLOCK, XK_STRANGERS);        \
-                    for (; i < end; i += XK_LANES) {                                                     \
-                        const XK(vec) f = before(XK_AT(in + i, 0));                                      \
-                        const XK(vec) g = f op XK_LOOKUP(table, XK_KIND(kinds, f, p->index_shift, unit)); \
-                        XK_PUT(out + i, after(g) + (origin));                                            \
+                    for (; i < end; i += XK_BLOCK) {                                                     \
+                        XK(vec) f[XK_UNROLL];                                                            \
+                        /* Too much work a value for enough loads to be under way by themselves. */      \
+                        if (stream)                                                                      \
+                            XK_EACH __builtin_prefetch(in + i + XK_AHEAD + u * XK_LANES);                \
+                        XK_EACH f[u] = before(XK_AT(in + i, u));                                         \
+                        XK_EACH f[u] = f[u] op XK_LOOKUP(table, XK_KIND(kinds, f[u], p->index_shift, unit)); \
+                        XK_EACH XK_PUT(out + i + u * XK_LANES, after(f[u]) + (origin));                  \
                     }                                                                                    \
                     i -= XK_BLOCK;                                                                       \
                     continue;                                                                            \
@@ -303,6 +309,8 @@ XK_INLINE void XK(offset_page_to_mfn_to_virt_body)(const xk_plan *plan, const ui
             XK_REMEMBER(XK_FROM_PAGE(in[end - 1]));
             for (; i < end; i += XK_LANES) {
                 XK(vec) f = XK_FROM_PAGE(XK_AT(in + i, 0));
+                if (stream)
+                    __builtin_prefetch(in + i + XK_AHEAD);
                 f = (f << XENMM_PAGE_SHIFT) + XK_LOOKUP(expand, XK_KIND(of_pdx, f, p->pdx_index_shift, 0));
                 f -= XK_LOOKUP(compress, XK_KIND(of_mfn, f, p->pfn_index_shift, XENMM_PAGE_SHIFT));
                 XK_PUT(out + i, f + directmap);
@@ -695,6 +703,7 @@ static const xk_loops XK(loops) = {
 #undef XK_UNROLL
 #undef XK_BLOCK
 #undef XK_EACH
+#undef XK_AHEAD
 #undef XK_AT
 #undef XK_INLINE
 #undef XK_ANY
