@@ -13,9 +13,9 @@ import sys
 import pytest
 
 import xenmm
-from xenmm.cli import _FORMATS
 from xenmm.firmware.writers import FORMATS
 from xenmm.maps import DEFAULT_MAP, bundled
+from xenmm.studies import export_cli
 
 # No terminal, no inherited options; the source tree under test is the one pytest imported.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(xenmm.__file__)), "COLUMNS": "80"}
@@ -358,7 +358,7 @@ class TestAnswers:
 
     def test_export_reads_back_and_says_what_it_left_out(self, tmp_path):
         memory_map = xenmm.read_map(bundled()[DEFAULT_MAP])
-        for name in _FORMATS:
+        for name in export_cli.FORMATS:
             run = xenmm_run("export", DEFAULT_MAP, "--format", name)
             if run.returncode:
                 assert run.returncode == 2 and run.stderr.count(b"\n") == 1
@@ -370,7 +370,7 @@ class TestAnswers:
                 assert b"5 SRAT rows" in run.stderr
             if name == "json":
                 assert run.stderr == b"" and again.sha256 == memory_map.sha256
-        assert set(_FORMATS) == set(FORMATS)
+        assert set(export_cli.FORMATS) == set(FORMATS)
 
     def test_invalid_frame_is_a_negative_answer(self):
         run = xenmm_run("convert", DEFAULT_MAP, "mfn:0xffffffff")

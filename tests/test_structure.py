@@ -15,7 +15,7 @@ PACKAGE = Path(xenmm.__file__).parent
 
 # Floors from the ground up; a module may import from its own floor's own folder, or from any floor below.
 FLOORS = (
-    ("constants", "errors", "version"),
+    ("constants", "errors", "version", "files", "progress"),
     ("firmware",),
     ("_core", "_timing", "_embed"),
     ("boot",),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..boot.frozen import OwnParameter
 from ..boot.host import boot
 from ..errors import MachineError, XenmmError
+from ..files import write_whole
 from ..firmware import own_json
 from .grant_table import DOMID_IO
 from .page_info import PAGE_LIST_NULL
@@ -49,14 +50,10 @@ def _params_digest(host: Host) -> str:
 def save(machine: Machine, path: str | os.PathLike[str]) -> None:
     """Write a machine's whole state to a file, which appears complete or not at all."""
     data = dumps(machine)
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        scratch.write_bytes(data)
-        os.replace(scratch, target)
+        write_whole(path, data)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise MachineError(f"{target}: {error.strerror}") from None
+        raise MachineError(f"{error.filename}: {error.strerror}") from None
 
 
 def dumps(machine: Machine) -> bytes:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from ..progress import Meter
+from . import command, silicon_cli
 
 if TYPE_CHECKING:
     import argparse
 
     from ..firmware.memory_map import MemoryMap
 
-_HELP = "time conversions against memcpy, C, NumPy, numba and Python; frozen against variable parameters"
-_EXAMPLES = """\
-examples:
-  xenmm bench --quick
-  xenmm bench server.dmesg --json record.json
-  xenmm bench --check --only arrays
-
-Measures on the machine's own frames; a compression that does nothing there is measured on a bundled
-machine. Needs a C compiler for the peers in C, and numba and unicorn for theirs; what is missing is named
-and left out."""
+_NOTES: Final = """\
+Measures on the machine's own frames; a compression that does nothing there is
+measured on a bundled machine. Needs a C compiler for the peers in C, and numba
+and unicorn for theirs; what is missing is named and left out."""
 
 
-def add_parser(subparsers: Any) -> Any:
-    """Add the command to the subparsers of ``xenmm``; the parser's ``command`` default is :func:`command`."""
-    import argparse
-
-    from .silicon_cli import add_arguments
-
-    parser = subparsers.add_parser(
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``xenmm``."""
+    parser = command.add_command(
+        commands,
         "bench",
-        help=_HELP,
-        description=_HELP[0].upper() + _HELP[1:] + ".",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        run,
+        "time conversions against memcpy, C, NumPy, numba and Python; frozen against variable parameters",
+        "bench --quick",
+        "bench server.dmesg --json record.json",
+        "bench --check --only arrays",
+        notes=_NOTES,
     )
-    parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="a log or a bundled name (default: a bundled machine)"
-    )
+    command.add_input(parser, optional="a bundled machine")
     parser.add_argument("--quick", action="store_true", help="under 20 seconds, no array above 8 MiB")
     parser.add_argument(
         "--check", action="store_true", help="exit 1 when a target is missed by more than the noise"
-    )
-    parser.add_argument(
-        "--json", metavar="DEST", help="write the record to this file; - writes it instead of the text"
     )
     parser.add_argument(
         "--only",
@@ -52,55 +41,36 @@ def add_parser(subparsers: Any) -> Any:
         metavar="PART",
         help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, unicorn",
     )
-    add_arguments(parser)
-    parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=command)
-    return parser
+    command.add_output(parser, width=False)
+    silicon_cli.add_arguments(parser)
 
 
-def command(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure as the arguments say; 1 when ``--check`` finds a target missed, else 0."""
     if args.silicon or args.predict or args.uarch is not None:
-        from . import silicon_cli
+        return silicon_cli.run(args)
+    from . import bench
 
-        return silicon_cli.command(args)
-    import json
-
-    from .bench import PARTS, Effort, run
-
-    effort = Effort.quick() if args.quick else Effort.full()
-    parts = tuple(args.only) if args.only else PARTS
-    machines = _machines(args.file)
-    if args.json is not None and args.json != "-":
-        # A place that cannot be written is better told before minutes of measuring than after.
-        open(args.json, "a").close()
-    record = run(*machines, effort, parts=parts, progress=_progress)
-    if args.json is not None and args.json != "-":
-        with open(args.json, "w") as file:
-            file.write(json.dumps(record, indent=1) + "\n")
-    sys.stdout.write(json.dumps(record, indent=1) + "\n" if args.json == "-" else render(record))
+    effort = bench.Effort.quick() if args.quick else bench.Effort.full()
+    parts = tuple(args.only) if args.only else bench.PARTS
+    machines = _machines(args)
+    command.ensure_output(args.json)
+    with Meter("measuring", "part", total=len(parts)) as meter:
+        record = bench.run(*machines, effort, parts=parts, progress=meter.stage)
+    command.output(args, lambda width: render(record), lambda: record)
     missed = [t for t in record["targets"] if not t["met"]]
     if args.check and args.json == "-":
-        sys.stderr.write("".join(f"xenmm: missed: {_target(t)}\n" for t in missed))
-    return 1 if args.check and missed else 0
+        for target in missed:
+            command.complain(f"missed: {_target(target)}")
+    return command.EXIT_NEGATIVE if args.check and missed else command.EXIT_DONE
 
 
-def _machines(name: str | None) -> tuple[MemoryMap, MemoryMap]:
+def _machines(args: argparse.Namespace) -> tuple[MemoryMap, MemoryMap]:
     from ..firmware import read_map
     from ..maps import DEFAULT_MAP, bundled
-    from ..report.inputs import load, need_ram
 
     fallback = read_map(bundled()[DEFAULT_MAP])
-    if name is None:
-        return fallback, fallback
-    data = sys.stdin.buffer.read() if name == "-" else None
-    memory_map, given = load(name, data)
-    return need_ram(memory_map, given.name), fallback
-
-
-def _progress(part: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"measuring: {part}\n")
+    return fallback if args.file is None else command.load_ram(args)[0], fallback
 
 
 def render(record: dict[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
+from ..progress import Meter
+from . import command
 
 if TYPE_CHECKING:
     import argparse
@@ -32,12 +32,23 @@ WORKLOADS: Final = (
 #: The file name that stands for no machine.
 NO_MACHINE: Final = "none"
 
-Boot = Callable[[str], "Host"]
 
-
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    """Add what is replay's own; FILE, --profile and the options of boot are the command line's."""
-    add = sub.add_argument
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``xenmm``."""
+    parser = command.add_command(
+        commands,
+        "replay",
+        run,
+        "run a trace or a workload through caches, TLBs and page walks, on a booted machine's own pages",
+        "replay server.dmesg accesses.trace.xz --uarch zen3 --json -",
+        "replay dell-r930 --workload grant-storm --profile pre,sparse-m2p,xen-offset --compare",
+        "replay none lackey.txt --straddle once --uarch nehalem",
+        notes="FILE none stands for no machine: addresses are then taken as they are.",
+    )
+    command.add_input(parser)
+    command.add_profile(parser)
+    command.add_boot_options(parser)
+    add = parser.add_argument
     add("trace", nargs="?", metavar="TRACE", help="a trace; gz, xz and bz2 too; - is standard input")
     add("--format", choices=FORMATS, help="the trace's format (default: found from name and content)")
     add(
@@ -59,27 +70,29 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--warmup", type=int, default=0, metavar="N", help="accesses that are simulated and not counted")
     add("--roi", metavar="A:B", help="count accesses A to B - 1 only")
     add("--interval", type=int, metavar="N", help="keep the counts of each N accesses, too")
-    add("--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text")
+    command.add_output(parser, width=False)
     add("--csv", metavar="DEST", help="write name, value, description as CSV")
     add("--stats", metavar="DEST", help="write 'name value # description' lines")
     add("--timeline", metavar="DEST", help="write a Chrome trace for Perfetto; one cycle is one nanosecond")
 
 
-def run(args: argparse.Namespace, boot: Boot, emit: Callable[[str], None]) -> int:
-    """Replay what the arguments say: `boot` boots a profile, `emit` writes to standard output."""
+def run(args: argparse.Namespace) -> int:
+    """Replay what the arguments say."""
     profiles, uarchs = _list("profile", args.profile), _list("uarch", args.uarch)
     if not args.compare and len(profiles) * len(uarchs) != 1:
         raise ConfigError("--profile, --uarch: several are for --compare")
     if args.compare and args.trace == "-":
         raise ConfigError("--compare: standard input can be read once only; give the trace as a file")
     source = _source(args)
+    for destination in (args.json, args.csv, args.stats, args.timeline):
+        command.ensure_output(destination)
     results: dict[str, Result] = {}
     for profile in profiles:
-        host = None if args.file == NO_MACHINE else boot(profile)
+        host = None if args.file == NO_MACHINE else command.booted(args, profile)[0]
         for uarch in uarchs:
             results[f"{profile}/{uarch}"] = _replay(args, host, source, uarch)
-    _show(args, results, emit)
-    return 0
+    _show(args, results)
+    return command.EXIT_DONE
 
 
 def _source(args: argparse.Namespace) -> Input:
@@ -97,28 +110,26 @@ def _source(args: argparse.Namespace) -> Input:
 def _replay(args: argparse.Namespace, host: Host | None, source: Input, uarch: str) -> Result:
     from ..timing.replay import replay
 
-    result = replay(
-        host,
-        source,
-        uarch,
-        straddle=args.straddle,
-        warmup=args.warmup,
-        roi=_roi(args.roi),
-        interval=args.interval,
-        timeline=args.timeline is not None,
-        seed=args.seed,
-        progress=_progress(),
-    )
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
+    total = args.accesses if args.workload is not None else None
+    with Meter("replay", "accesses", total=total) as meter:
+        result = replay(
+            host,
+            source,
+            uarch,
+            straddle=args.straddle,
+            warmup=args.warmup,
+            roi=_roi(args.roi),
+            interval=args.interval,
+            timeline=args.timeline is not None,
+            seed=args.seed,
+            progress=meter,
+        )
     for problem in result.input.get("trace", {}).get("problems", ()):
-        print(f"xenmm: warning: {problem}", file=sys.stderr)
+        command.complain(f"warning: {problem}")
     return result
 
 
-def _show(args: argparse.Namespace, results: dict[str, Result], emit: Callable[[str], None]) -> None:
-    import json
-
+def _show(args: argparse.Namespace, results: dict[str, Result]) -> None:
     from ..timing.replay import compare, timeline_json
     from .replay_text import comparison, summary
 
@@ -131,28 +142,20 @@ def _show(args: argparse.Namespace, results: dict[str, Result], emit: Callable[[
         rows = compare(results)
         facts: dict[str, Any] = {"schema": "xenmm.replay-compare/1", "differences": rows}
         facts["runs"] = {name: r.to_dict() for name, r in results.items()}
-        texts = {"json": lambda: json.dumps(facts, indent=2) + "\n"}
+        texts = {"json": lambda: command.json_text(facts)}
     quiet = False
     for option, text in texts.items():
-        quiet |= _write(getattr(args, option), text, emit)
-    quiet |= _write(args.timeline, lambda: timeline_json(first), emit)
+        quiet |= _write(getattr(args, option), text)
+    quiet |= _write(args.timeline, lambda: timeline_json(first))
     if not quiet:
-        emit(summary(first) if len(results) == 1 else comparison(rows, list(results)))
+        command.emit(summary(first) if len(results) == 1 else comparison(rows, list(results)))
 
 
-def _write(destination: str | None, text: Callable[[], str], emit: Callable[[str], None]) -> bool:
+def _write(destination: str | None, text: Callable[[], str]) -> bool:
     # Whether standard output was taken.
-    if destination is None:
-        return False
-    if destination == "-":
-        emit(text())
-        return True
-    try:
-        with open(destination, "w", encoding="utf-8") as f:
-            f.write(text())
-    except OSError as e:
-        raise ConfigError(f"{destination}: {e.strerror or e}") from None
-    return False
+    if destination is not None:
+        command.write(destination, text())
+    return destination == "-"
 
 
 def _list(name: str, value: str) -> list[str]:
@@ -186,22 +189,3 @@ def _roi(text: str | None) -> tuple[int, int | None] | None:
         return int(first or "0", 0), int(stop, 0) if stop else None
     except ValueError:
         raise ConfigError(f"--roi: {text!r} is not FIRST:STOP") from None
-
-
-def _progress() -> Callable[[int], None] | None:
-    # On a terminal only, past the first second only, and five times a second at most.
-    if not sys.stderr.isatty():
-        return None
-    begun = shown = time.monotonic()
-
-    def progress(accesses: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - begun > 1 and now - shown > 0.2:
-            shown = now
-            sys.stderr.write(
-                f"\r{accesses:,} accesses, {accesses / (now - begun) / 1e6:.1f} million a second\x1b[K"
-            )
-            sys.stderr.flush()
-
-    return progress

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..progress import Meter
+from . import command
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def command(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Predict and measure as the arguments say; 0."""
     if not args.silicon:
         raise ConfigError("bench: --predict and --uarch belong to --silicon")
@@ -38,33 +38,24 @@ def command(args: argparse.Namespace) -> int:
         raise ConfigError("bench: --check and --only do not go with --silicon")
     from ..firmware import read_map
     from ..maps import open_map
-    from ..report.inputs import load, need_ram
-    from .silicon import run
+    from . import silicon
 
     name = _QUICK_MACHINE if args.quick else _MACHINE
     fallback = read_map(open_map(name), name=name)
-    memory_map = fallback
-    if args.file is not None:
-        read, given = load(args.file, sys.stdin.buffer.read() if args.file == "-" else None)
-        memory_map = need_ram(read, given.name)
-    if args.json is not None and args.json != "-":
-        # Better told before a minute of measuring than after.
-        open(args.json, "a").close()
-    record = run(
-        memory_map,
-        fallback,
-        uarch=args.uarch,
-        quick=args.quick,
-        predict_only=args.predict,
-        progress=_progress,
-    )
+    memory_map = fallback if args.file is None else command.load_ram(args)[0]
+    command.ensure_output(args.json)
+    with Meter("silicon", "stage", total=1 if args.predict else 4) as meter:
+        record = silicon.run(
+            memory_map,
+            fallback,
+            uarch=args.uarch,
+            quick=args.quick,
+            predict_only=args.predict,
+            progress=meter.stage,
+        )
     record = {"schema": record.pop("schema"), "command": _command(args), **record}
-    text = json.dumps(record, indent=1) + "\n"
-    if args.json is not None and args.json != "-":
-        with open(args.json, "w") as file:
-            file.write(text)
-    sys.stdout.write(text if args.json == "-" else render(record))
-    return 0
+    command.output(args, lambda width: render(record), lambda: record)
+    return command.EXIT_DONE
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -72,11 +63,6 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--uarch {args.uarch}"] if args.uarch else []
     words += [f"--{name}" for name in ("predict", "quick") if getattr(args, name)]
     return " ".join([*words, f"--json {args.json}"] if args.json else words)
-
-
-def _progress(part: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"silicon: {part}\n")
 
 
 def render(record: dict[str, Any]) -> str:

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from . import command
 
 if TYPE_CHECKING:
     import argparse
 
     from .steps import Step, StepsTable
 
-_HELP = "run a workload under each of the seven steps of the 2009 series: memory, conversions, what changed"
-_EXAMPLES = """\
-examples:
-  xenmm steps dell-r930
-  xenmm steps server.dmesg --workload grant-storm --size 100000
-  xenmm steps server.dmesg --record record.json --json -
-
-Steps 1 to 4 change what the tables cost, 5 to 7 what the same work costs. Cycles are those of the
-conversions, modelled with everything in the first cache: latency-bound / throughput-bound. Bytes of code
-are those of the project's committed record of xenmm bench, or of yours (--record)."""
+_NOTES: Final = """\
+Steps 1 to 4 change what the tables cost, 5 to 7 what the same work costs.
+Cycles are those of the conversions, modelled with everything in the first
+cache: latency-bound / throughput-bound. Bytes of code are those of the
+project's committed record of xenmm bench, or of yours (--record)."""
 
 #: The names of steps.WORKLOADS, repeated so that the parser need not import it; a test compares.
 WORKLOADS = ("grant-storm", "page-scrub", "domain-build", "balloon", "dying-release", "mixed")
 
 
-def add_parser(subparsers: Any) -> Any:
-    """Add the command to the subparsers of ``xenmm``; the parser's ``command`` default is :func:`command`."""
-    import argparse
-
-    parser = subparsers.add_parser(
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``xenmm``."""
+    parser = command.add_command(
+        commands,
         "steps",
-        help=_HELP,
-        description=_HELP[0].upper() + _HELP[1:] + ".",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        run,
+        "run a workload under each of the seven steps of the 2009 series: memory, conversions, what changed",
+        "steps dell-r930",
+        "steps server.dmesg --workload grant-storm --size 100000",
+        "steps server.dmesg --record record.json --json -",
+        notes=_NOTES,
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="a log, table or blob; - for standard input; or a bundled name"
-    )
+    command.add_input(parser)
     parser.add_argument(
         "--workload", choices=WORKLOADS, default="mixed", help="what the machine does (default: mixed)"
     )
     parser.add_argument(
         "--size", type=int, default=4096, metavar="N", help="pages it works on (default: 4096)"
     )
-    parser.add_argument(
-        "--page-sizes", choices=("2m", "1g"), default="1g", help="the CPU's largest page (default: 1g)"
-    )
+    command.add_page_sizes(parser)
     parser.add_argument(
         "--uarch", default="zen3", metavar="NAME", help="core whose cycles are shown, or none (default: zen3)"
     )
@@ -57,37 +49,24 @@ def add_parser(subparsers: Any) -> Any:
         metavar="FILE",
         help="a record of xenmm bench, for bytes of code, or none (default: the committed one)",
     )
-    parser.add_argument(
-        "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
-    )
-    parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=command)
-    return parser
+    command.add_output(parser, width=False)
 
 
-def command(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the steps and show them."""
-    import json
-
-    from ..report.inputs import load, need_ram
     from .steps import COMMITTED_RECORD, steps
 
-    data = sys.stdin.buffer.read() if args.file == "-" else None
-    memory_map, given = load(args.file, data)
+    memory_map, _ = command.load_ram(args)
     table = steps(
-        need_ram(memory_map, given.name),
+        memory_map,
         args.workload,
         size=args.size,
         page_sizes=args.page_sizes,
         uarch=None if args.uarch == "none" else args.uarch,
         record=None if args.record == "none" else args.record or COMMITTED_RECORD,
     )
-    text = json.dumps(table.to_dict(), indent=1) + "\n"
-    if args.json is not None and args.json != "-":
-        with open(args.json, "w", encoding="utf-8") as file:
-            file.write(text)
-    sys.stdout.write(text if args.json == "-" else render(table))
-    return 0
+    command.output(args, lambda width: render(table), table.to_dict)
+    return command.EXIT_DONE
 
 
 def render(table: StepsTable) -> str:

@@ -1,0 +1,238 @@
+"""What the subcommands of ``xenmm`` share: their frame, their input, the options of boot, and their output.
+
+A subcommand is a module ``NAME_cli.py`` with ``add_parser(commands)``; it imports nothing heavy until it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigError
+from ..files import ensure_writable, write_whole
+
+if TYPE_CHECKING:
+    from ..boot.host import Host
+    from ..firmware.memory_map import MemoryMap
+    from ..report.inputs import Input
+
+EXIT_DONE: Final = 0
+EXIT_NEGATIVE: Final = 1
+
+#: Text is never set narrower than this.
+WIDTH_MIN: Final = 40
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help: str,
+    *examples: str,
+    notes: str = "",
+) -> argparse.ArgumentParser:
+    """Add a subcommand and return its parser.
+
+    Parameters
+    ----------
+    commands : action
+        What ``add_subparsers`` returned.
+    name : str
+        The subcommand.
+    run : callable
+        Takes the arguments, returns the exit code.
+    help : str
+        One line that begins with a verb, in lower case.
+    *examples : str
+        Two at least, without the word ``xenmm``.
+    notes : str
+        What else one needs to know, set as it stands.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description="\n".join(filter(None, (help[0].upper() + help[1:] + ".", notes))),
+        epilog="examples:\n" + "\n".join(f"  xenmm {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_input(parser: argparse.ArgumentParser, *, optional: str | None = None) -> None:
+    """Add FILE and how a log is read; with ``optional`` FILE may be left out, and the text says what then."""
+    text = "a log, table or blob; - for standard input; or a bundled name"
+    if optional is None:
+        parser.add_argument("file", metavar="FILE", help=text)
+    else:
+        parser.add_argument("file", nargs="?", metavar="FILE", help=f"{text} (default: {optional})")
+    parser.add_argument("--boot", type=int, metavar="N", help="which boot of a log with several, from 1")
+    parser.add_argument(
+        "--map",
+        choices=("firmware", "user"),
+        default="firmware",
+        help="the firmware's map, or the one the kernel was told to use (default: firmware)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse a damaged log instead of keeping what is certain"
+    )
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile``, one name."""
+    parser.add_argument(
+        "--profile", default="xen-offset", metavar="P", help="what to boot (default: xen-offset)"
+    )
+
+
+def add_page_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--page-sizes``."""
+    parser.add_argument(
+        "--page-sizes", choices=("2m", "1g"), default="1g", help="the CPU's largest page (default: 1g)"
+    )
+
+
+def add_boot_options(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`xenmm.boot` takes beside the map and the profile."""
+    add_page_sizes(parser)
+    parser.add_argument(
+        "--compat-m2p",
+        choices=("on", "off", "default"),
+        default="default",
+        help="the M2P copy for 32-bit PV guests (default: as the profile has it)",
+    )
+    parser.add_argument(
+        "--no-hotplug", action="store_true", help="leave out hot-pluggable SRAT rows, to see what they cost"
+    )
+    parser.add_argument(
+        "--stack-guards", action="store_true", help="split the page at node 0's top, as real boots do"
+    )
+    parser.add_argument(
+        "--command-line",
+        metavar="TEXT",
+        help="Xen's boot options, as mem=64G (default: those a Xen log states; ignore: none)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
+    """Add ``--json`` and, for text that fits itself to it, ``--width``."""
+    parser.add_argument(
+        "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
+    )
+    if width:
+        parser.add_argument(
+            "--width", type=int, metavar="N", help="columns of text (default: the terminal's, else 80)"
+        )
+
+
+def load(args: argparse.Namespace, file: str | None = None) -> tuple[MemoryMap, Input]:
+    """Read the map that the arguments of :func:`add_input` name, or another file as they say.
+
+    Raises
+    ------
+    ConfigError, MemoryMapError, OSError
+        As :func:`xenmm.report.inputs.load`.
+    """
+    from ..report.inputs import load as load_input
+
+    if args.boot is not None and args.boot < 1:
+        raise ConfigError(f"--boot counts from 1, got {args.boot}")
+    name = args.file if file is None else file
+    data = sys.stdin.buffer.read() if name == "-" else None
+    return load_input(name, data, boot=args.boot, map=args.map, strict=args.strict)
+
+
+def load_ram(args: argparse.Namespace, file: str | None = None) -> tuple[MemoryMap, Input]:
+    """As :func:`load`, and there is RAM to boot on."""
+    from ..report.inputs import need_ram
+
+    memory_map, given = load(args, file)
+    return need_ram(memory_map, given.name), given
+
+
+def boot_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keywords for :func:`xenmm.boot` that the arguments of :func:`add_boot_options` mean."""
+    return {
+        "page_sizes": args.page_sizes,
+        "compat_m2p": {"on": True, "off": False, "default": None}[args.compat_m2p],
+        "hotplug": False if args.no_hotplug else None,
+        "stack_guards": args.stack_guards,
+        "command_line": args.command_line,
+    }
+
+
+def booted(args: argparse.Namespace, profile: str | None = None) -> tuple[Host, Input]:
+    """Read the map and boot it as the arguments say, or with another profile."""
+    from ..boot.host import boot
+
+    memory_map, given = load_ram(args)
+    return boot(memory_map, args.profile if profile is None else profile, **boot_options(args)), given
+
+
+def output(args: argparse.Namespace, text: Callable[[int], str], facts: Callable[[], dict[str, Any]]) -> None:
+    """Write what the arguments of :func:`add_output` ask for: JSON, and the text unless JSON took its place.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments.
+    text : callable
+        Sets the answer as text of so many columns.
+    facts : callable
+        The answer as plain values, with its schema.
+    """
+    if args.json is not None:
+        write(args.json, json_text(facts()))
+    if args.json != "-":
+        emit(text(text_width(args)))
+
+
+def ensure_output(destination: str | None) -> None:
+    """Refuse a place that cannot be written before minutes of work rather than after."""
+    if destination not in (None, "-"):
+        ensure_writable(destination)
+
+
+def write(destination: str, content: str | bytes) -> None:
+    """Write to a file, whole or not at all, or to standard output for ``-``."""
+    if destination != "-":
+        write_whole(destination, content)
+    elif isinstance(content, bytes):
+        sys.stdout.buffer.write(content)
+    else:
+        emit(content)
+
+
+def emit(text: str) -> None:
+    """Write text to standard output, its last line ended."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def complain(text: str) -> None:
+    """Write one line to standard error, whatever a file name or a log put into it."""
+    from ..report.layout import printable
+
+    if sys.stderr is not None:
+        print("xenmm: " + printable(text), file=sys.stderr)
+
+
+def json_text(facts: dict[str, Any], indent: int = 2) -> str:
+    """The facts as JSON in ASCII."""
+    import json
+
+    return json.dumps(facts, indent=indent, ensure_ascii=True) + "\n"
+
+
+def text_width(args: argparse.Namespace) -> int:
+    """Columns to set text in: those asked for, the terminal's, or 80."""
+    if getattr(args, "width", None) is not None:
+        return max(int(args.width), WIDTH_MIN)
+    try:
+        return max(os.get_terminal_size(sys.stdout.fileno()).columns, WIDTH_MIN)
+    except (OSError, ValueError):
+        return 80

@@ -1,0 +1,61 @@
+"""``xenmm export``: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigError
+from . import command
+
+if TYPE_CHECKING:
+    import argparse
+
+#: The names of firmware.writers.FORMATS, repeated so that the parser need not import it; a test compares.
+FORMATS: Final = ("e820", "xen", "efi", "iomem", "lsmem", "srat", "dts", "dtb", "json")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``xenmm``."""
+    parser = command.add_command(
+        commands,
+        "export",
+        run,
+        "write the memory map in another format, or a booted machine's conversions for another program",
+        "export dell-r930 --format xen",
+        "export server.dmesg --format json -o server.json",
+        "export server.dmesg --format c --profile xen-mask > machine_mm.h",
+        notes="What has no place in a format is named on standard error. json holds the map and, for the\n"
+        "profile, the frozen parameters; c is a header with these as constants.",
+    )
+    command.add_input(parser)
+    parser.add_argument("--format", required=True, choices=("c", *FORMATS), help="what to write")
+    parser.add_argument(
+        "-o", "--output", default="-", metavar="OUT", help="file to write; - is standard output"
+    )
+    parser.add_argument(
+        "--prefix", default="machine", metavar="P", help="c: what every name starts with (default: machine)"
+    )
+    command.add_profile(parser)
+    command.add_boot_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the map, or the host booted on it, in the format asked for."""
+    from ..boot.host import boot
+    from ..firmware.writers import left_out, write_map
+    from ..report.inputs import need_ram
+
+    memory_map, given = command.load(args)
+    if args.format == "c" or (args.format == "json" and memory_map.top > 0):
+        host = boot(need_ram(memory_map, given.name), args.profile, **command.boot_options(args))
+        command.write(args.output, host.export(args.format, prefix=args.prefix))
+        return command.EXIT_DONE
+    written = write_map(memory_map, args.format)
+    if isinstance(written, bytes) and args.output == "-" and sys.stdout.isatty():
+        raise ConfigError(f"{args.format} is binary: name a file with -o, or redirect standard output")
+    command.write(args.output, written)
+    lost = left_out(memory_map, args.format)
+    if lost:
+        command.complain(f"note: {args.format} has no place for {', '.join(lost)}")
+    return command.EXIT_DONE

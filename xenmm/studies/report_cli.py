@@ -1,0 +1,39 @@
+"""``xenmm report``: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import command
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``xenmm``."""
+    parser = command.add_command(
+        commands,
+        "report",
+        run,
+        "show the machine, what each step's tables cost, and what can go wrong",
+        "report server.dmesg",
+        "report dell-r930 --profile fold --profile xen-offset --json -",
+    )
+    command.add_input(parser)
+    parser.add_argument(
+        "--profile", action="append", metavar="P", help="only this profile; may be given several times"
+    )
+    command.add_boot_options(parser)
+    command.add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Report on the machine."""
+    from ..report import json, text
+    from ..report.overhead import make_report
+
+    memory_map, given = command.load_ram(args)
+    report = make_report(memory_map, given, profiles=args.profile, **command.boot_options(args))
+    command.output(args, lambda width: text.render_report(report, width), lambda: json.report_to_dict(report))
+    return command.EXIT_DONE
