@@ -1,6 +1,6 @@
 """What the subcommands of ``xenmm`` share: their frame, their input, the options of boot, and their output.
 
-A subcommand is a module ``NAME_cli.py`` with ``add_parser(commands)``; it imports nothing heavy until it runs.
+A subcommand is a module ``NAME_cli.py`` with ``add_parser(commands)`` and imports nothing heavy by itself.
 """
 
 from __future__ import annotations
