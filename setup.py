@@ -20,7 +20,11 @@ DIRECTIVES = {
 
 # What an extension holds beside its .pyx, and what it must be built again for.
 SOURCES = {"_core": ["xenmm/_kernels.c"]}
-DEPENDS = [*glob("xenmm/*.h"), *glob("xenmm/*.pxi"), *glob("xenmm/*.pxd"), *glob("xenmm/include/*.h")]
+DEPENDS = [
+    name
+    for pattern in ("*.h", "*.pxi", "*.pxd", "include/*.h", "machine/*.pxi", "machine/*.pxd")
+    for name in glob(f"xenmm/{pattern}")
+]
 
 
 def extension(name):

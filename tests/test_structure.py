@@ -113,6 +113,6 @@ def test_every_public_name_resolves():
 
 
 def test_package_reads_no_environment_variables():
-    for path in modules():
+    for path in [*modules(), *PACKAGE.rglob("*.pxi")]:
         text = path.read_text()
         assert "environ" not in text and "getenv" not in text, path

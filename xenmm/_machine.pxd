@@ -21,7 +21,7 @@ cdef class _Table:
     cdef int _make_patterns(self) except -1
 
 
-cdef class MachineCore:
+cdef class _Memory:
     cdef machine *m
     cdef readonly object host
     cdef readonly _Table frame_table_memory
@@ -39,16 +39,29 @@ cdef class MachineCore:
     cdef void acquire(self)
     cdef void release(self)
     cdef domain *_locked(self, uint32_t domid) except NULL
+
+
+cdef class _Tables(_Memory):
+    cdef list _held(self)
+    cdef uint64_t _trim_m2p(self, uint64_t byte, int value)
+    cdef list _touched_pages(self, uint8_t *bits, uint64_t size)
+
+
+cdef class _Domains(_Tables):
     cdef dict _facts(self, domain *d)
     cdef bytes _array(self, domain *d, str kind)
     cdef bytes _pairs(self, domain *d)
     cdef tuple _frames(self, domain *d)
-    cdef list _held(self)
-    cdef uint64_t _trim_m2p(self, uint64_t byte, int value)
-    cdef list _touched_pages(self, uint8_t *bits, uint64_t size)
+
+
+cdef class _Saved(_Domains):
     cdef bytes _pages_bytes(self, _Table table, list pages)
     cdef dict _export_domain(self, domain *d)
     cdef int _import_pages(
         self, _Table table, uint8_t *touched, uint64_t size, list pages, bytes data
     ) except -1
     cdef int _import_domain(self, dict state) except -1
+
+
+cdef class MachineCore(_Saved):
+    pass

@@ -14,15 +14,15 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from xenmm.machine._frames cimport list_init, m2p_read, page_to_mfn, record
-from xenmm.machine._grants cimport (
+from xenmm.machine._grant_entries cimport (
     GTF_PERMIT_ACCESS,
     GTF_READING,
     GTF_TRANSITIVE,
     GTF_TYPE,
     GTF_WRITING,
     nr_entries,
-    release_mappings,
 )
+from xenmm.machine._grant_map cimport release_mappings
 from xenmm.machine._pages cimport (
     look_at_end,
     put_page_alloc_ref,
@@ -32,12 +32,10 @@ from xenmm.machine._pages cimport (
 )
 from xenmm.machine._physmap cimport p2m_get, p2m_release, physmap_remove
 from xenmm.machine._state cimport (
-    INVALID_M2P,
     LIST_NULL,
     NO_HANDLE,
     PGC_ALLOCATED,
     PGC_COUNT,
-    SHARED_M2P,
     active_entry,
     domain,
     grant_table,

@@ -10,13 +10,12 @@ from xenmm.machine._frames cimport (
     m2p_read,
     m2p_write,
     mfn_to_page,
-    mfn_valid,
     page_to_mfn,
     page_to_pdx,
     record,
     run_of,
 )
-from xenmm.machine._grants cimport (
+from xenmm.machine._grant_entries cimport (
     GNTST_BAD_DOMAIN,
     GTF_ACCEPT_TRANSFER,
     GTF_READING,
@@ -26,17 +25,15 @@ from xenmm.machine._grants cimport (
     GTF_WRITING,
     entry_flags,
     entry_status,
-    grant_map,
-    grant_transfer,
-    grant_unmap,
     nr_entries,
 )
+from xenmm.machine._grant_map cimport grant_map, grant_unmap
+from xenmm.machine._grant_transfer cimport grant_transfer
 from xenmm.machine._heap cimport heap_free, heap_scrub_node
 from xenmm.machine._map cimport map_frame, map_page, unmap
 from xenmm.machine._pages cimport (
     MEMF_ORDER,
     assign_page,
-    domain_by_id,
     domheap_alloc,
     get_page,
     get_page_type,
@@ -54,7 +51,6 @@ from xenmm.machine._pages cimport (
 from xenmm.machine._physmap cimport p2m_get, p2m_reserve, physmap_add, physmap_remove, populate, remove_page
 from xenmm.machine._state cimport (
     DOMID_INVALID,
-    DOMID_SELF,
     INVALID_M2P,
     INVALID_MFN,
     LIST_NULL,

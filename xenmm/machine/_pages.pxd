@@ -30,7 +30,6 @@ from xenmm.machine._state cimport (
     NR_ZONES,
     PGC_ALLOCATED,
     PGC_COUNT,
-    PGC_NEED_SCRUB,
     PGC_STATE,
     PGC_XEN_HEAP,
     PGT_COUNT,
@@ -80,6 +79,14 @@ cdef inline void look_at_end(machine *m, domain *d) noexcept nogil:
     if at[0] != d:
         d.next_finish = at[0]
         at[0] = d
+
+
+cdef inline bint io_permitted(domain *d, uint64_t mfn) noexcept nogil:
+    cdef uint64_t i
+    for i in range(d.nr_iomem):
+        if d.iomem[2 * i] <= mfn < d.iomem[2 * i + 1]:
+            return True
+    return False
 
 
 # Reference counts.

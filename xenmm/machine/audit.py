@@ -42,7 +42,7 @@ _ACTIVE: Final = (
     ("pad", "<u4"),
 )
 _MAPTRACK: Final = (("ref", "<u4"), ("flags", "<u2"), ("domid", "<u2"), ("host_addr", "<u8"))
-#: A mapping of an I/O frame, in maptrack flags (ours, see _grants.pxd).
+#: A mapping of an I/O frame, in maptrack flags (ours, see _grant_map.pxd).
 IO_FRAME: Final = 0x8000
 _NO_HANDLE: Final = 0xFFFFFFFF
 
