@@ -41,6 +41,11 @@ class Check:
     needed: bool
     text: str
 
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``BROKEN``, or ``absent`` where xenmm does without it."""
+        return "ok" if self.ok else "BROKEN" if self.needed else "absent"
+
 
 def get_include() -> str:
     """Return the directory of ``xenmm.h``, for a C compiler's ``-I``; Cython finds the .pxd by itself."""
@@ -98,13 +103,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 def render(results: tuple[Check, ...]) -> str:
     """The checks as lines of text: a mark, the name, what was found."""
     width = max(len(c.name) for c in results)
-    mark = {
-        (True, True): "ok     ",
-        (True, False): "ok     ",
-        (False, True): "BROKEN ",
-        (False, False): "absent ",
-    }
-    return "\n".join(f"{mark[c.ok, c.needed]} {c.name:<{width}}  {c.text}" for c in results)
+    return "\n".join(f"{c.verdict:<7} {c.name:<{width}}  {c.text}" for c in results)
 
 
 def _python() -> str:

@@ -11,7 +11,20 @@ from ..boot.host import Host
 from ..constants import PAGE_SIZE
 from .forms import Forms
 from .inputs import Input
-from .layout import heading, percent, plural, printable, size, span, table, wrap
+from .layout import (
+    HEADING,
+    heading,
+    joined,
+    marked,
+    percent,
+    plural,
+    printable,
+    sections,
+    size,
+    span,
+    table,
+    wrap,
+)
 from .text import compression_text
 
 _TABLES: Final = (
@@ -26,15 +39,21 @@ _TABLES: Final = (
 
 def render_host(host: Host, given: Input, width: int = 80) -> str:
     """Set one host as text of at most ``width`` columns where its values allow."""
+    return joined(host_lines(host, given, width))
+
+
+def host_lines(host: Host, given: Input, width: int = 80) -> list[str]:
+    """The lines of :func:`render_host`, their parts marked."""
     options = ", ".join(
         f"{name} {value}" for name, value in asdict(host.options).items() if value is not None
     )
+    name = printable(host.memory_map.name or given.name)
     title = [
-        printable(host.memory_map.name or given.name),
+        marked(name, (0, len(name), HEADING)),
         *wrap(f"profile {host.profile.name}; {options}", width, "  ", "    "),
         *wrap(f"compression: {compression_text(host)}", width, "  ", "    "),
     ]
-    sections = (
+    parts = (
         title,
         _params(host, width),
         _regions(host),
@@ -42,7 +61,7 @@ def render_host(host: Host, given: Input, width: int = 80) -> str:
         _lost(host, width),
         _hazards(host, width),
     )
-    return "\n\n".join("\n".join(s) for s in sections if s) + "\n"
+    return sections(parts)
 
 
 def _params(host: Host, width: int) -> list[str]:
@@ -114,22 +133,28 @@ def _hazards(host: Host, width: int) -> list[str]:
         return []
     lines = heading("Hazards: what a real Xen would do here")
     for hazard in host.hazards:
-        lines += wrap(f"{hazard.severity}: {printable(hazard.text)}", width, "  ", "    ")
+        lines += wrap(
+            f"{hazard.severity}: {printable(hazard.text)}", width, "  ", "    ", mark=f"{hazard.severity}:"
+        )
     return lines
 
 
 def render_forms(host: Host, found: Sequence[Forms], width: int = 80) -> str:
     """Set the forms of frames, each with the formula that gave it."""
-    return "\n".join("\n".join(_forms(host, f, width)) + "\n" for f in found)
+    return joined(forms_lines(host, found, width))
+
+
+def forms_lines(host: Host, found: Sequence[Forms], width: int = 80) -> list[str]:
+    """The lines of :func:`render_forms`, their parts marked."""
+    return sections(_forms(host, f, width) for f in found)
 
 
 def _forms(host: Host, found: Forms, width: int) -> list[str]:
-    lines = [
-        f"{found.kind}:{found.given:#x} under {host.profile.name} (compression: {host.compression.kind})"
-    ]
+    title = f"{found.kind}:{found.given:#x} under {host.profile.name} (compression: {host.compression.kind})"
+    lines: list[str] = [marked(title, (0, len(title), HEADING))]
     digits = max(len(hex(f.value)) for f in found.forms)
     for form in found.forms:
         left = f"  {form.name:<5}  {form.value:<#{digits}x}  "
         lines += wrap(form.how, width, left, " " * len(left))
     verdict = "valid" if found.valid else "not valid"
-    return lines + wrap(f"{verdict}: {'; '.join(found.why)}", width, "  ", "    ")
+    return lines + wrap(f"{verdict}: {'; '.join(found.why)}", width, "  ", "    ", mark=f"{verdict}:")

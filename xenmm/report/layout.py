@@ -1,4 +1,8 @@
-"""How figures and tables are set in plain text, at any width."""
+"""How figures and tables are set in plain text, at any width.
+
+What sets a line marks its parts - a heading, a row's label, a severity - by name. Marks change no character:
+:mod:`xenmm.report.terminal` colours them where it can, and everybody else sees a str.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,30 @@ from typing import Final
 
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:[KMGTPE]iB|bytes?)\b)|(?<=,) (?=0x)")
+
+
+#: Parts of lines that are marked, beside the severities and verdicts, which go by their own words.
+HEADING, HEAD, LABEL = "heading", "head", "label"
+
+
+class Line(str):
+    """A line of text that knows which of its parts are what: ``(start, end, name)`` each."""
+
+    __slots__ = ("parts",)
+    parts: tuple[tuple[int, int, str], ...]
+
+
+def marked(line: str, *parts: tuple[int, int, str]) -> Line:
+    """The same line with these parts marked, beside those that were."""
+    result = Line(line)
+    result.parts = (*getattr(line, "parts", ()), *parts)
+    return result
+
+
+def mark_word(line: str, word: str, name: str | None = None) -> str:
+    """The line with the first such word in it marked, by its own name or another."""
+    at = line.find(word)
+    return line if at < 0 else marked(line, (at, at + len(word), name or word))
 
 
 def size(count: int) -> str:
@@ -48,8 +76,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Fill a paragraph; addresses are never broken, and figures stay with their units."""
+def wrap(text: str, width: int, first: str = "", rest: str = "", mark: str = "") -> list[str]:
+    """Fill a paragraph; addresses are never broken, and figures stay with their units.
+
+    A label that begins the first line, up to two blanks, is marked, and the first ``mark`` in the text.
+    """
     filled = textwrap.wrap(
         _BEFORE_UNIT.sub("\xa0", text),
         max(width, 20),
@@ -58,41 +89,77 @@ def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [line.replace("\xa0", " ") for line in filled]
+    lines = [line.replace("\xa0", " ") for line in filled]
+    if lines and first.strip():
+        lines[0] = _labelled(lines[0], len(first) - len(first.lstrip()), len(first))
+    if mark:
+        at = next((i for i, line in enumerate(lines) if mark in line), None)
+        if at is not None:
+            lines[at] = mark_word(lines[at], mark.rstrip(":"))
+    return lines
 
 
-def table(rows: Iterable[Sequence[str]], *, left: int = 1, gap: int = 2, indent: str = "") -> list[str]:
+def _labelled(line: str, start: int, end: int) -> Line:
+    label = line[start:end].split("  ")[0]
+    return marked(line, (start, start + len(label), LABEL))
+
+
+def table(
+    rows: Iterable[Sequence[str]], *, left: int = 1, gap: int = 2, indent: str = "", heads: int = 1
+) -> list[str]:
     """Set rows in columns: the first ``left`` columns flush left, the others flush right.
 
-    Every row has as many cells as the first; an empty row becomes an empty line.
+    Every row has as many cells as the first; an empty row becomes an empty line. The first ``heads`` rows are
+    marked as heads, of the others the first cell as a label.
     """
     lines = [tuple(row) for row in rows]
     columns = max((len(row) for row in lines), default=0)
     widths = [max((len(row[i]) for row in lines if row), default=0) for i in range(columns)]
-    out = []
-    for row in lines:
+    out: list[str] = []
+    for n, row in enumerate(lines):
         cells = [
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
-        out.append((indent + (" " * gap).join(cells)).rstrip())
+        line = (indent + (" " * gap).join(cells)).rstrip()
+        label = (len(indent), len(indent) + len(row[0]), LABEL) if row else (0, 0, LABEL)
+        out.append(marked(line, (0, len(line), HEAD) if n < heads else label))
     return out
 
 
 def heading(text: str) -> list[str]:
     """A section's title, underlined."""
-    return [text, "-" * len(text)]
+    return [marked(line, (0, len(line), HEADING)) for line in (text, "-" * len(text))]
+
+
+def sections(parts: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of every part that has some, with an empty line between parts."""
+    lines: list[str] = []
+    for part in parts:
+        if part:
+            lines += ["", *part] if lines else part
+    return lines
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines as one text, the last one ended."""
+    return "\n".join(lines) + "\n"
 
 
 def cells(rows: Iterable[Sequence[str]], width: int, first: int, indent: str = "") -> list[str]:
-    """Set rows whose cells wrap: the first column ``first`` wide, the others share what is left equally."""
+    """Set rows whose cells wrap: the first column ``first`` wide, the others share what is left equally.
+
+    The first row holds the heads.
+    """
     lines = [tuple(row) for row in rows]
     others = max(len(row) for row in lines) - 1
     column = max((width - len(indent) - first - 2 * others) // others, 20)
-    out = []
-    for label, *texts in lines:
+    out: list[str] = []
+    for n, (label, *texts) in enumerate(lines):
         parts = [wrap(text, column) or [""] for text in texts]
         for i in range(max(len(p) for p in parts)):
             figures = "".join("  " + (p[i] if i < len(p) else "").ljust(column) for p in parts)
-            out.append((indent + (label if i == 0 else "").ljust(first) + figures).rstrip())
+            line = (indent + (label if i == 0 else "").ljust(first) + figures).rstrip()
+            end = len(indent) + len(label) if i == 0 else 0
+            out.append(marked(line, (0, len(line), HEAD) if n == 0 else (len(indent), end, LABEL)))
     return out

@@ -8,7 +8,21 @@ from ..boot.host import Host
 from ..boot.overhead import Costs
 from ..constants import KIB, MIB, PAGE_SIZE
 from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Note
-from .layout import cells, heading, percent, plural, printable, size, span, table, wrap
+from .layout import (
+    HEADING,
+    cells,
+    heading,
+    joined,
+    marked,
+    percent,
+    plural,
+    printable,
+    sections,
+    size,
+    span,
+    table,
+    wrap,
+)
 from .overhead import TIME_ONLY_STEPS, Report
 
 #: Notes of the reader beyond this many are counted, not shown.
@@ -32,7 +46,12 @@ _HEADS: Final = (
 
 def render_report(report: Report, width: int = 80) -> str:
     """Set a report as text of at most ``width`` columns (hexadecimal ranges are never broken)."""
-    sections = (
+    return joined(report_lines(report, width))
+
+
+def report_lines(report: Report, width: int = 80) -> list[str]:
+    """The lines of :func:`render_report`, their parts marked."""
+    parts = (
         _machine(report, width),
         _notes(report.memory_map, width),
         _agreement(report, width),
@@ -41,7 +60,7 @@ def render_report(report: Report, width: int = 80) -> str:
         _reach(report, width),
         _hazards(report, width),
     )
-    return "\n\n".join("\n".join(s) for s in sections if s) + "\n"
+    return sections(parts)
 
 
 def _machine(report: Report, width: int) -> list[str]:
@@ -56,7 +75,8 @@ def _machine(report: Report, width: int) -> list[str]:
         ("NUMA", _numa(m)),
         *_table_facts(report),
     ]
-    lines = [printable(m.name) or name, ""]
+    title = printable(m.name) or name
+    lines = [marked(title, (0, len(title), HEADING)), ""]
     label = max(len(word) for word, _ in facts)
     for word, text in facts:
         lines += wrap(text, width, f"  {word:<{label}}  ", " " * (label + 4))
@@ -112,7 +132,7 @@ def _notes(m: MemoryMap, width: int) -> list[str]:
         return []
     lines = heading("From reading the input")
     for note in m.notes[:NOTES_MAX]:
-        lines += wrap(printable(_note(note)), width, "  ", "    ")
+        lines += wrap(printable(_note(note)), width, "  ", "    ", mark=note.level)
     if len(m.notes) > NOTES_MAX:
         lines += [f"  and {len(m.notes) - NOTES_MAX:,} more (--json has them all)"]
     return lines
@@ -128,7 +148,8 @@ def _note(note: Note) -> str:
 def _agreement(report: Report, width: int) -> list[str]:
     lines = []
     for row in report.agreement:
-        lines += wrap(printable(str(row)), width, "  ", "    ")
+        verdict = {True: "agrees", False: "differs", None: ""}[row.agrees]
+        lines += wrap(printable(str(row)), width, "  ", "    ", mark=verdict)
     return heading("Against what this log's own Xen printed") + lines if lines else []
 
 
@@ -224,7 +245,8 @@ def _amounts(costs: Costs, decimals: int) -> list[str]:
 
 def _cost_table(rows: list[tuple[str, list[str]]], units: tuple[str, ...] | None) -> list[str]:
     heads = [*_HEADS, units] if units else [*_HEADS]
-    return table([*heads, *((name, *figures) for name, figures in rows)], indent="  ")
+    rows_of_all = [*heads, *((name, *figures) for name, figures in rows)]
+    return table(rows_of_all, indent="  ", heads=len(heads))
 
 
 def _marked(host: Host) -> str:
@@ -260,7 +282,10 @@ def _reach(report: Report, width: int) -> list[str]:
         ("", "map", "table", "M2P", "lost", "hazards"),
     ]
     title = "Virtual space from each table's start to its end, and what goes wrong"
-    return [*heading(title), *table([*heads, *((name, *row) for name, row in figures.items())], indent="  ")]
+    return [
+        *heading(title),
+        *table([*heads, *((name, *row) for name, row in figures.items())], indent="  ", heads=2),
+    ]
 
 
 def _reach_figures(host: Host) -> tuple[str, ...]:
@@ -271,12 +296,12 @@ def _reach_figures(host: Host) -> tuple[str, ...]:
 
 
 def _hazards(report: Report, width: int) -> list[str]:
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for host in report.hosts:
         for hazard in host.hazards:
-            found.setdefault(f"{hazard.severity}: {hazard.text}", []).append(host.profile.name)
+            found.setdefault((hazard.severity, hazard.text), []).append(host.profile.name)
     lines = []
-    for text, names in found.items():
+    for (severity, text), names in found.items():
         who = "every profile" if len(names) == len(report.hosts) > 1 else ", ".join(names)
-        lines += wrap(f"{who}: {printable(text)}", width, "  ", "    ")
+        lines += wrap(f"{who}: {severity}: {printable(text)}", width, "  ", "    ", mark=f"{severity}:")
     return heading("Hazards: what a real Xen would do here") + lines if lines else []

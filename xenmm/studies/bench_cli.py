@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..progress import Meter
+from ..report.layout import joined, mark_word, sections, table
 from . import command, silicon_cli
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     command.ensure_output(args.json)
     with Meter("measuring", "part", total=len(parts)) as meter:
         record = bench.run(*machines, effort, parts=parts, progress=meter.stage)
-    command.output(args, lambda width: render(record), lambda: record)
+    command.output(args, lambda width: lines(record), lambda: record)
     missed = [t for t in record["targets"] if not t["met"]]
     if args.check and args.json == "-":
         for target in missed:
@@ -74,9 +75,14 @@ def _machines(args: argparse.Namespace) -> tuple[MemoryMap, MemoryMap]:
 
 
 def render(record: dict[str, Any]) -> str:
-    """A record as text: where it was made, a table for each part, and the targets that are missed."""
-    lines = _surroundings(record)
-    for part, table in (
+    """A record as text, as :func:`lines` has it."""
+    return joined(lines(record))
+
+
+def lines(record: dict[str, Any]) -> list[str]:
+    """A record as lines: where it was made, a table for each part, and the targets that are missed."""
+    parts = [_surroundings(record)]
+    for part, rows_of in (
         ("arrays", _arrays),
         ("threads", _threads),
         ("calls", _calls),
@@ -86,9 +92,8 @@ def render(record: dict[str, Any]) -> str:
         ("unicorn", _unicorn),
     ):
         if record.get(part):
-            lines += ["", *table(record[part])]
-    lines += ["", *_targets(record["targets"])]
-    return "\n".join(lines) + "\n"
+            parts.append(rows_of(record[part]))
+    return sections([*parts, _targets(record["targets"])])
 
 
 def _surroundings(record: dict[str, Any]) -> list[str]:
@@ -101,16 +106,6 @@ def _surroundings(record: dict[str, Any]) -> list[str]:
     ]
     lines += [f"{c}: {m['machine']}, {m['profile']}" for c, m in record["machines"].items()]
     return [*lines, "Every time is the least of many samples of CPU time, taken in turn."]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in [head, *rows]
-    ]
 
 
 def _pivot(
@@ -131,7 +126,7 @@ def _arrays(rows: list[dict[str, Any]]) -> list[str]:
         some = [r for r in rows if (r["compression"], r["data"]) == (compression, data)]
         sizes = dict.fromkeys(r["bytes"] for r in some)
         head = [f"{compression}, {data} frames", *(size_name(n) for n in sizes)]
-        lines += ["", *_table(head, _pivot(some, "task", "bytes", "of_memcpy", 2))]
+        lines += ["", *table([head, *_pivot(some, "task", "bytes", "of_memcpy", 2)])]
     return lines
 
 
@@ -145,7 +140,7 @@ def _threads(rows: list[dict[str, Any]]) -> list[str]:
 
 def _calls(rows: list[dict[str, Any]]) -> list[str]:
     head = ["One call from Python, ns", *dict.fromkeys(r["compression"] for r in rows)]
-    return _table(head, _pivot(rows, "call", "compression", "ns", 1))
+    return table([head, *_pivot(rows, "call", "compression", "ns", 1)])
 
 
 def _inline(rows: list[dict[str, Any]]) -> list[str]:
@@ -155,7 +150,7 @@ def _inline(rows: list[dict[str, Any]]) -> list[str]:
     for compression, kind in dict.fromkeys((r["compression"], r["kind"]) for r in rows):
         some = [r for r in rows if (r["compression"], r["kind"]) == (compression, kind)]
         head = [f"{compression}, {kind}", *dict.fromkeys(r["conversion"] for r in some)]
-        lines += ["", *_table(head, _pivot(some, "way", "conversion", "ns", 2))]
+        lines += ["", *table([head, *_pivot(some, "way", "conversion", "ns", 2)])]
     return lines
 
 
@@ -171,16 +166,16 @@ def _freezing(rows: list[dict[str, Any]]) -> list[str]:
         ]
         for r in rows
     ]
-    return _table(head, body)
+    return table([head, *body])
 
 
 def _baking(rows: list[dict[str, Any]]) -> list[str]:
-    return _table(["Baking constants in, once", "ms"], [[r["way"], f"{r['ms']:.1f}"] for r in rows])
+    return table([["Baking constants in, once", "ms"], *([r["way"], f"{r['ms']:.1f}"] for r in rows)])
 
 
 def _unicorn(rows: list[dict[str, Any]]) -> list[str]:
     head = ["Unicorn, TLB fills", "million/s"]
-    return _table(head, [[f"{r['callback']} callback", f"{r['million_fills_per_s']:.2f}"] for r in rows])
+    return table([head, *([f"{r['callback']} callback", f"{r['million_fills_per_s']:.2f}"] for r in rows)])
 
 
 def _target(target: dict[str, Any]) -> str:
@@ -194,4 +189,4 @@ def _targets(targets: list[dict[str, Any]]) -> list[str]:
     lines = [f"{len(targets) - len(missed)} of {len(targets)} targets met; missed by more than the noise:"]
     if not missed:
         lines[0] = lines[0].partition(";")[0]
-    return lines + [f"  {_target(t)}" for t in missed]
+    return lines + [mark_word(f"  {_target(t)}", t["name"], "missed") for t in missed]

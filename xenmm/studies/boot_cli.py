@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     host, given = command.booted(args)
     command.output(
-        args, lambda width: host_text.render_host(host, given, width), lambda: json.host_to_dict(host, given)
+        args, lambda width: host_text.host_lines(host, given, width), lambda: json.host_to_dict(host, given)
     )
     return command.EXIT_DONE

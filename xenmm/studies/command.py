@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
@@ -120,9 +120,15 @@ def add_boot_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
-    """Add ``--json`` and, for text that fits itself to it, ``--width``."""
+    """Add ``--json``, ``--color`` and, for text that fits itself to it, ``--width``."""
     parser.add_argument(
         "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colour the text, with rich installed (default: auto, on a terminal)",
     )
     if width:
         parser.add_argument(
@@ -174,7 +180,9 @@ def booted(args: argparse.Namespace, profile: str | None = None) -> tuple[Host, 
     return boot(memory_map, args.profile if profile is None else profile, **boot_options(args)), given
 
 
-def output(args: argparse.Namespace, text: Callable[[int], str], facts: Callable[[], dict[str, Any]]) -> None:
+def output(
+    args: argparse.Namespace, text: Callable[[int], str | Sequence[str]], facts: Callable[[], dict[str, Any]]
+) -> None:
     """Write what the arguments of :func:`add_output` ask for: JSON, and the text unless JSON took its place.
 
     Parameters
@@ -182,14 +190,22 @@ def output(args: argparse.Namespace, text: Callable[[int], str], facts: Callable
     args : Namespace
         The arguments.
     text : callable
-        Sets the answer as text of so many columns.
+        Sets the answer as lines of so many columns; as one text it has no colour.
     facts : callable
         The answer as plain values, with its schema.
     """
     if args.json is not None:
         write(args.json, json_text(facts()))
     if args.json != "-":
-        emit(text(text_width(args)))
+        show(text(text_width(args)), args)
+
+
+def show(text: str | Sequence[str], args: argparse.Namespace) -> None:
+    """Write lines to standard output, in colour if it is a terminal or was asked for; a text has none."""
+    from ..report.terminal import write_lines
+
+    lines = text.removesuffix("\n").split("\n") if isinstance(text, str) else text
+    write_lines(lines, sys.stdout, args.color)
 
 
 def ensure_output(destination: str | None) -> None:

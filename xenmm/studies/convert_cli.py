@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     found = [forms_of(host, kind, number) for kind, number in values]
     command.output(
         args,
-        lambda width: host_text.render_forms(host, found, width),
+        lambda width: host_text.forms_lines(host, found, width),
         lambda: json.forms_to_dict(host, given, found),
     )
     return command.EXIT_DONE if all(f.valid for f in found) else command.EXIT_NEGATIVE

@@ -70,7 +70,7 @@ def add_parser(commands: Any) -> None:
     add("--warmup", type=int, default=0, metavar="N", help="accesses that are simulated and not counted")
     add("--roi", metavar="A:B", help="count accesses A to B - 1 only")
     add("--interval", type=int, metavar="N", help="keep the counts of each N accesses, too")
-    command.add_output(parser, width=False)
+    command.add_output(parser)
     add("--csv", metavar="DEST", help="write name, value, description as CSV")
     add("--stats", metavar="DEST", help="write 'name value # description' lines")
     add("--timeline", metavar="DEST", help="write a Chrome trace for Perfetto; one cycle is one nanosecond")
@@ -148,7 +148,9 @@ def _show(args: argparse.Namespace, results: dict[str, Result]) -> None:
         quiet |= _write(getattr(args, option), text)
     quiet |= _write(args.timeline, lambda: timeline_json(first))
     if not quiet:
-        command.emit(summary(first) if len(results) == 1 else comparison(rows, list(results)))
+        width = command.text_width(args)
+        lines = summary(first, width) if len(results) == 1 else comparison(rows, list(results), width)
+        command.show(lines, args)
 
 
 def _write(destination: str | None, text: Callable[[], str]) -> bool:

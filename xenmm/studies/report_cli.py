@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
 
     memory_map, given = command.load_ram(args)
     report = make_report(memory_map, given, profiles=args.profile, **command.boot_options(args))
-    command.output(args, lambda width: text.render_report(report, width), lambda: json.report_to_dict(report))
+    command.output(args, lambda width: text.report_lines(report, width), lambda: json.report_to_dict(report))
     return command.EXIT_DONE

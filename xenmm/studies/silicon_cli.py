@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..progress import Meter
+from ..report.layout import HEAD, LABEL, joined, marked
 from . import command
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             progress=meter.stage,
         )
     record = {"schema": record.pop("schema"), "command": _command(args), **record}
-    command.output(args, lambda width: render(record), lambda: record)
+    command.output(args, lambda width: lines(record), lambda: record)
     return command.EXIT_DONE
 
 
@@ -66,29 +67,34 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def render(record: dict[str, Any]) -> str:
-    """A record as text: the model, silicon and the error side by side, and llvm-mca's figure."""
-    lines = []
+    """A record as text, as :func:`lines` has it."""
+    return joined(lines(record))
+
+
+def lines(record: dict[str, Any]) -> list[str]:
+    """A record as lines: the model, silicon and the error side by side, and llvm-mca's figure."""
+    found: list[str] = []
     if "cpu" in record:
         clock = record["clock"]
-        lines.append(f"{record['cpu']}; preset {record['uarch']}; {record['compiler']}")
+        found.append(f"{record['cpu']}; preset {record['uarch']}; {record['compiler']}")
         more = f" ({clock['ghz']} GHz)" if "ghz" in clock else ""
-        lines.append(f"a cycle: {clock['cycle']}{more}")
+        found.append(f"a cycle: {clock['cycle']}{more}")
         mca = record["llvm_mca"]
-        lines.append(f"llvm-mca: {mca.get('skipped') or mca['version'] + ', ' + mca['mcpu']}")
+        found.append(f"llvm-mca: {mca.get('skipped') or mca['version'] + ', ' + mca['mcpu']}")
     else:
-        lines.append(f"preset {record['uarch']}: what the model says; nothing was measured")
+        found.append(f"preset {record['uarch']}: what the model says; nothing was measured")
     for way in ("variables", "constants"):
         for mode in dict.fromkeys(r["mode"] for r in record["primitives"]):
             rows = [r for r in record["primitives"] if (r["mode"], r["way"]) == (mode, way)]
-            lines += ["", *_primitives(f"{mode}, {way}", rows)]
-    lines += ["", *_cycles("pointer chase, cycles", record["plateaus"], "what")]
+            found += ["", *_primitives(f"{mode}, {way}", rows)]
+    found += ["", *_cycles("pointer chase, cycles", record["plateaus"], "what")]
     rows = [{**r, "name": f"{r['what']}: {r['mode']}, {r['page_size']} pages"} for r in record["end_to_end"]]
-    lines += ["", *_cycles("end to end, cycles a frame", rows, "name")]
+    found += ["", *_cycles("end to end, cycles a frame", rows, "name")]
     if "errors" in record:
-        lines += ["", "errors of the model against silicon (absolute)"]
+        found += ["", "errors of the model against silicon (absolute)"]
         for name, e in record["errors"].items():
-            lines.append(f"  {name}: {e['mean']:.1%} on average, worst {e['worst']:.0%} ({e['worst_is']})")
-    return "\n".join(lines) + "\n"
+            found.append(f"  {name}: {e['mean']:.1%} on average, worst {e['worst']:.0%} ({e['worst_is']})")
+    return found
 
 
 def _primitives(head: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -105,7 +111,7 @@ def _primitives(head: str, rows: list[dict[str, Any]]) -> list[str]:
             if c != "code_bytes":
                 cells.append(_figure(r.get(f"{c}_mca")))
         out.append(f"{r['primitive']:<24}" + "".join(f"{c:>9}" for c in cells))
-    return [line.rstrip() for line in out]
+    return _marked([line.rstrip() for line in out], 2, 24)
 
 
 def _cycles(head: str, rows: list[dict[str, Any]], key: str) -> list[str]:
@@ -113,7 +119,13 @@ def _cycles(head: str, rows: list[dict[str, Any]], key: str) -> list[str]:
     for r in rows:
         measured, error = _figure(r.get("cycles_measured")), _percent(r.get("cycles_error"))
         out.append(f"{r[key]:<48}{_figure(r['cycles']):>10}{measured:>10}{error:>9}".rstrip())
-    return out
+    return _marked(out, 1, 48)
+
+
+def _marked(lines: list[str], heads: int, label: int) -> list[str]:
+    return [
+        marked(line, (0, len(line), HEAD) if i < heads else (0, label, LABEL)) for i, line in enumerate(lines)
+    ]
 
 
 def _figure(value: float | None) -> str:

@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="a record of xenmm bench, for bytes of code, or none (default: the committed one)",
     )
-    command.add_output(parser, width=False)
+    command.add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,36 +65,51 @@ def run(args: argparse.Namespace) -> int:
         uarch=None if args.uarch == "none" else args.uarch,
         record=None if args.record == "none" else args.record or COMMITTED_RECORD,
     )
-    command.output(args, lambda width: render(table), table.to_dict)
+    command.output(args, lambda width: lines(table, width), table.to_dict)
     return command.EXIT_DONE
 
 
-def render(table: StepsTable) -> str:
+def render(table: StepsTable, width: int = 80) -> str:
     """The table as text: memory, then work, then what each step changed."""
-    from ..report.layout import heading, printable, size
+    from ..report.layout import joined
+
+    return joined(lines(table, width))
+
+
+def lines(table: StepsTable, width: int = 80) -> list[str]:
+    """The lines of :func:`render`, their parts marked."""
+    from ..report.layout import heading, printable, sections, size, wrap
     from ..report.layout import table as columns
 
-    lines = [
+    title = (
         f"{printable(table.machine or 'unnamed')}: {size(table.ram_bytes)} of RAM; "
-        f"workload {table.workload}, {table.size:,} pages",
-        "",
-        *columns([("step", "memory", "percent", "virtual space"), *(_memory(s) for s in table.steps)]),
-        "",
-        *columns(
-            [
-                ("step", "operations", "conversions", "parameter reads", "cycles", "code bytes"),
-                *(_work(s) for s in table.steps),
-            ]
-        ),
-        "",
-        *heading("What changed against the step before"),
+        f"workload {table.workload}, {table.size:,} pages"
+    )
+    heads = [
+        ("", "", "", "parameter", "", "bytes"),
+        ("step", "operations", "conversions", "reads", "cycles", "of code"),
     ]
-    for step in table.steps[1:]:
-        lines.append(f"{step.profile}: {step.summary}")
-        lines += [f"  {change}" for change in step.changes or ("nothing on this machine",)]
-    stopped = [s for s in table.steps if s.work is None]
-    lines += [f"{s.profile} does not run the workload: {s.why}" for s in stopped]
-    return "\n".join(lines) + "\n"
+    stopped = [f"{s.profile} does not run the workload: {s.why}" for s in table.steps if s.work is None]
+    return sections(
+        (
+            wrap(title, width, "", "  "),
+            columns([("step", "memory", "percent", "virtual space"), *(_memory(s) for s in table.steps)]),
+            columns([*heads, *(_work(s) for s in table.steps)], heads=2),
+            [
+                *heading("What changed against the step before"),
+                *(line for step in table.steps[1:] for line in _changes(step, width)),
+                *(line for text in stopped for line in wrap(text, width, "", "  ")),
+            ],
+        )
+    )
+
+
+def _changes(step: Step, width: int) -> list[str]:
+    from ..report.layout import LABEL, marked, wrap
+
+    first, *rest = wrap(f"{step.profile}: {step.summary}", width, "", "    ")
+    changes = [f"  {change}" for change in step.changes or ("nothing on this machine",)]
+    return [marked(first, (0, len(step.profile), LABEL)), *rest, *changes]
 
 
 def _memory(step: Step) -> tuple[str, ...]:

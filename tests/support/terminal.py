@@ -1,0 +1,59 @@
+"""Run the command on a terminal of so many columns, as a person sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: Python that runs the command as if rich were not installed.
+WITHOUT_RICH = (
+    "import sys\n"
+    "sys.modules.update(dict.fromkeys(('rich', 'rich.console', 'rich.text', 'rich.progress')))\n"
+    "from xenmm.cli import main\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None, interrupt_at=None):
+    """The exit code, and what a terminal got on standard output and standard error together.
+
+    With `interrupt_at`, Ctrl-C as soon as this text was shown.
+    """
+    program = ["-m", "xenmm"] if rich else ["-c", WITHOUT_RICH]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, *program, *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        env={**kept, "TERM": "xterm-256color", **(environment or {})},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(theirs)
+    if stdin:
+        process.stdin.write(stdin)
+    process.stdin.close()
+    got = b""
+    while True:
+        try:
+            piece = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not piece:
+            break
+        got += piece
+        if interrupt_at is not None and interrupt_at.encode() in got:
+            process.send_signal(signal.SIGINT)
+            interrupt_at = None
+    os.close(ours)
+    return process.wait(60), got.decode().replace("\r\n", "\n")
