@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan peers lint types dist check-dist clean help
+.PHONY: run test asan peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -39,6 +39,14 @@ types: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest $(patsubst xenmm/%.pyx,xenmm.%,$(wildcard xenmm/*.pyx)) --ignore-missing-stub
 
+# Every warning is an error: a reference that leads nowhere, a figure that is not today's.
+docs: $(VENV)/built $(VENV)/test-packages $(VENV)/docs-packages
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+figures: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python tests/support/doc_figures.py
+
 dist: $(VENV)/built $(VENV)/dist-packages
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
@@ -47,13 +55,15 @@ check-dist: dist
 	$(BIN)/python tests/support/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make peers             other programs that some tests compare with (CI has them)'
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
+	@echo 'make docs              the documentation as HTML, in docs/_build/html'
+	@echo 'make figures           puts figures and console blocks of the documentation in anew'
 	@echo 'make dist | check-dist sdist and wheel | and what they must hold, run from a clean environment'
 	@echo 'make clean             removes the environment and what was built'
 

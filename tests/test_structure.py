@@ -8,25 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import FLOORS, PURPOSES
 
 import xenmm
 
 PACKAGE = Path(xenmm.__file__).parent
 
-# Floors from the ground up; a module may import from its own floor's own folder, or from any floor below.
-FLOORS = (
-    ("constants", "errors", "version", "files", "progress"),
-    ("firmware",),
-    ("_core", "_timing", "_embed"),
-    ("boot",),
-    ("_machine", "_embed"),
-    ("machine", "timing", "embed", "peers"),
-    ("maps",),
-    ("config",),
-    ("report",),
-    ("studies",),
-    ("cli", "__init__", "__main__"),
-)
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 
 
@@ -61,6 +48,7 @@ def is_type_checking_only(path):
 
 def test_every_module_stands_on_a_floor():
     assert sorted({unit(p) for p in modules()} - set(FLOOR)) == []
+    assert set(PURPOSES) == {names[0] for names in FLOORS}
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class BootParameters(FrozenParameters):
 
     Printing it gives a table of name, value, unit, rule and writer. Nothing changes it: there is no
     setter, no ``__dict__`` and no buffer, a copy is the same object, and the C struct of the same values
-    that the conversions read (:attr:`HostCore.capsule`) is memory that the processor holds read-only.
+    that the conversions read (:attr:`Host.capsule`) is memory that the processor holds read-only.
     """
 
     __slots__ = ()

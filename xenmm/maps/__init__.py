@@ -1,6 +1,6 @@
 """The maps that come with the package: real machines, candidate layouts, and consoles of real Xen boots.
 
-``*.json`` are the package's own JSON (:mod:`xenmm.firmware.own_json`): the ranges of real machines, each with
+``*.json`` are the package's own JSON (``xenmm.firmware.own_json``): the ranges of real machines, each with
 the machine's name, and layouts called ``candidate-...`` which no machine is known to have. ``*.log`` are the
 consoles of Xen booted under an emulator on layouts with and without holes.
 """

@@ -292,7 +292,7 @@ def steps(
     page_sizes : str, optional
         Largest page of the CPU, ``2m`` or ``1g``; by default the host's, else ``1g``.
     uarch : str or None
-        The core whose cycles are shown, one of :func:`xenmm.timing.cost.operations`; None: no cycles.
+        The core whose cycles are shown, one of :func:`xenmm.timing.operations.operations`; None: no cycles.
     record : path or None
         A record of ``xenmm bench`` with its part "freezing", for the bytes of code; by default those of the
         project's committed record. None: not measured.

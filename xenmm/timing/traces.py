@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+#: Formats of traces; gzip, xz and bzip2 of each are read too.
 FORMATS: Final = ("lackey", "din", "ldst", "perf", "champsim", "raw", "npy")
 _BLOCK_BYTES: Final = 1 << 20
 _SHOWN_PROBLEMS: Final = 20

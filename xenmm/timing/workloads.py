@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
+#: Operations of a workload that are in memory at once.
 CHUNK: Final = 1 << 15
 LINE: Final = 64
 _READ, _WRITE = 0, 1
