@@ -84,6 +84,14 @@ def test_squeezed_image_of_another_frame_is_not_valid():
     assert not found.valid
 
 
+def test_frames_beyond_64_bit_addresses_are_refused(host):
+    # A pdx can be any 64-bit number; the frame that the bare formula makes of it may have no address.
+    for pdx in (1 << 52, (1 << 64) - 1):
+        if host.pdx_to_mfn_unchecked(pdx) >= 1 << 52:
+            with pytest.raises(FrameError, match="has no 64-bit machine address"):
+                forms_of(host, "pdx", pdx)
+
+
 def test_outside_every_table_is_refused(host):
     start = host.params["frametable_virt_start"]
     for kind, value in (

@@ -91,9 +91,11 @@ def forms_of(host: Host, kind: str, given: int) -> Forms:
     ------
     FrameError
         If a page lies outside the frame table or is no multiple of a record, if a virt lies outside the
-        direct map and the Xen image, or if an mfn has no 64-bit address.
+        direct map and the Xen image, or if the frame has no 64-bit machine address.
     """
     mfn, offset, path = _START[kind](host, given)
+    if mfn >= U64_END >> PAGE_SHIFT:
+        raise FrameError(f"mfn {mfn:#x} has no 64-bit machine address; need mfn < {U64_END >> PAGE_SHIFT:#x}")
     pdx = host.mfn_to_pdx_unchecked(mfn)
     maddr = (mfn << PAGE_SHIFT) + offset
     known = {
@@ -130,8 +132,6 @@ _Start = tuple[int, int, tuple[Form, ...]]
 
 
 def _from_mfn(host: Host, mfn: int) -> _Start:
-    if mfn >= U64_END >> PAGE_SHIFT:
-        raise FrameError(f"mfn {mfn:#x} has no 64-bit machine address; need mfn < {U64_END >> PAGE_SHIFT:#x}")
     return mfn, 0, (Form("mfn", mfn, "given"),)
 
 
