@@ -63,11 +63,12 @@ def report_lines(report: Report, width: int = 80) -> list[str]:
     return sections(parts)
 
 
-def _machine(report: Report, width: int) -> list[str]:
+def machine_facts(report: Report) -> list[tuple[str, str]]:
+    """What the machine is, as words and a line of text each."""
     m = report.memory_map
     name = printable(report.input.name)
     format_and_arch = ", ".join(filter(None, (m.format, m.arch)))
-    facts = [
+    return [
         ("input", f"{name} ({format_and_arch})" if format_and_arch else name),
         ("RAM", f"{size(m.ram_bytes)} ({m.ram_bytes:,} bytes) in {plural(len(m.ram), 'range')}"),
         ("span", f"[0, {m.top:#x}), {size(m.top)}: {m.top / m.ram_bytes:,.2f} times the RAM"),
@@ -75,7 +76,11 @@ def _machine(report: Report, width: int) -> list[str]:
         ("NUMA", _numa(m)),
         *_table_facts(report),
     ]
-    title = printable(m.name) or name
+
+
+def _machine(report: Report, width: int) -> list[str]:
+    facts = machine_facts(report)
+    title = printable(report.memory_map.name) or printable(report.input.name)
     lines = [marked(title, (0, len(title), HEADING)), ""]
     label = max(len(word) for word, _ in facts)
     for word, text in facts:
@@ -132,14 +137,14 @@ def _notes(m: MemoryMap, width: int) -> list[str]:
         return []
     lines = heading("From reading the input")
     for note in m.notes[:NOTES_MAX]:
-        lines += wrap(printable(_note(note)), width, "  ", "    ", mark=note.level)
+        lines += wrap(printable(note_text(note)), width, "  ", "    ", mark=note.level)
     if len(m.notes) > NOTES_MAX:
         lines += [f"  and {len(m.notes) - NOTES_MAX:,} more (--json has them all)"]
     return lines
 
 
-def _note(note: Note) -> str:
-    # The input's name stands above; here the line is enough.
+def note_text(note: Note) -> str:
+    """A note of the reader with its line; the input's name stands elsewhere."""
     line = f"line {note.source.line}: " if note.source and note.source.line else ""
     bytes_lost = f" ({size(note.dropped_bytes)} not read as memory)" if note.dropped_bytes else ""
     return f"{note.level}: {line}{note.text}{bytes_lost}" + (f": {note.excerpt!r}" if note.excerpt else "")
