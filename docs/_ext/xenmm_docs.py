@@ -55,7 +55,7 @@ def put_figures_in(app: Sphinx, docname: str, source: list[str]) -> None:
     if fresh != page:
         LOG.warning("figures are not today's: run `make figures`", location=docname)
     fresh = _BLOCK_MARK.sub("", _COMMENT.sub("", fresh))
-    fresh = _TERM.sub(r"{term}`\1 <\2>`", fresh)
+    fresh = _TERM.sub(lambda m: f"{{term}}`{m[1]} <{m[2].replace('-', ' ')}>`", fresh)
     up = "../" * (1 + docname.count("/"))
     for file, target in INCLUDED.items():
         fresh = fresh.replace(f"]({up}{file})", f"]({up[3:]}{target})")
