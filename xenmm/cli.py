@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 from .errors import XenmmError
-from .studies.command import EXIT_DONE, complain, emit
+from .studies import guide
+from .studies.command import complain
 from .version import __version__
 
 EXIT_BAD_INPUT: Final = 2
@@ -22,35 +23,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_OUTPUT_CLOSED: Final = 141
 
 #: The subcommands in the order of the help, each with a module ``studies/NAME_cli.py``.
-_COMMANDS: Final = ("report", "boot", "convert", "export", "steps", "bench", "replay", "doctor")
-
-_GUIDE: Final = """\
-xenmm shows what a hypervisor's memory tables cost on a real machine, and
-computes with them as Xen does.
-
-  xenmm report FILE                  what each table costs, step by step, and
-                                     what can go wrong
-  xenmm boot FILE                    the frozen boot parameters of one profile,
-                                     and its tables
-  xenmm convert FILE mfn:0x100000    the other forms of a frame: pdx, page,
-                                     maddr, virt
-  xenmm export FILE --format FORMAT  the same memory map in another format
-  xenmm steps FILE                   the 2009 series step by step on a live
-                                     machine: memory, work, what changed
-  xenmm bench --quick                conversions timed beside their peers
-  xenmm replay FILE TRACE            the trace's time on that machine: caches,
-                                     TLBs, page walks
-  xenmm doctor                       what is installed, built, and missing
-
-FILE is what a machine says about its memory: a boot log of Linux, Xen or
-FreeBSD, /proc/iomem, lsmem, an ACPI SRAT table, a device tree. A - reads
-standard input. The name of a bundled machine does as well:
-
-{machines}
-
-Try: xenmm report {example}
-Each command explains itself with --help.
-"""
+_COMMANDS: Final = ("report", "boot", "convert", "export", "steps", "bench", "replay", "machines", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(command=_guide)
+    parser.set_defaults(command=guide.run, color="auto")
     parser.add_argument("--version", action="version", version=f"xenmm {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an internal error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
@@ -139,12 +112,3 @@ def _parser() -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"xenmm: error: {message} (see: {self.prog} --help)\n")
-
-
-def _guide(args: argparse.Namespace) -> int:
-    from .maps import DEFAULT_MAP, bundled
-    from .report.layout import wrap
-
-    machines = "\n".join(wrap(", ".join(bundled()), 80, "  ", "  "))
-    emit(_GUIDE.format(machines=machines, example=DEFAULT_MAP))
-    return EXIT_DONE

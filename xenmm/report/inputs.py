@@ -12,17 +12,20 @@ from ..constants import MIB
 from ..errors import MemoryMapError
 from ..firmware import read_map
 from ..firmware.memory_map import MemoryMap
+from ..firmware.this_machine import THIS_MACHINE, read_this_machine
 from .layout import plural
 
 #: More than this is no log of one machine; it is refused before it fills memory.
 INPUT_BYTES_MAX: Final = 1 << 30
+#: How a machine is asked that tells its memory to root alone.
+ASK_AS_ROOT: Final = "sudo dmesg | xenmm report -"
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
     """What was read: its name, its size and hash, and the options it was read with.
 
-    ``bytes`` and ``sha256`` are None for a folder, which has neither.
+    ``bytes`` and ``sha256`` are None for a folder and for this machine, which have neither.
     """
 
     name: str
@@ -49,7 +52,8 @@ def load(
     Parameters
     ----------
     name : str
-        A path, or a bundled machine's name where no such file exists, or the name to show for ``data``.
+        A path, or where no such file exists ``this-machine`` or a bundled machine's name, or the name to show
+        for ``data``.
     data : bytes, optional
         What standard input said; ``name`` is then not opened.
     boot, map, strict
@@ -67,6 +71,8 @@ def load(
     options: dict[str, Any] = {"boot": boot, "map": map, "strict": strict}
     path = Path(name)
     bundled = data is None and not os.path.lexists(path)
+    if bundled and name == THIS_MACHINE:
+        return _this_machine(), Input(name, None, None, False, options)
     if bundled:
         path = _bundled(name)
     if data is None and not path.is_dir():
@@ -82,6 +88,17 @@ def load(
         raise MemoryMapError(f"larger than {INPUT_BYTES_MAX >> 20} MiB: no log of one machine", file=name)
     memory_map = read_map(data, name=name, **options)
     return memory_map, Input(name, len(data), hashlib.sha256(data).hexdigest(), bundled, options)
+
+
+def _this_machine() -> MemoryMap:
+    machine = read_this_machine()
+    if machine.memory_map is None:
+        raise MemoryMapError(
+            f"it does not tell its memory to this user ({'; '.join(map(str, machine.refusals))}); "
+            f"try: {ASK_AS_ROOT}",
+            file=THIS_MACHINE,
+        )
+    return machine.memory_map
 
 
 def _digest(path: Path) -> tuple[int, str] | None:

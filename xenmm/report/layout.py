@@ -132,6 +132,14 @@ def heading(text: str) -> list[str]:
     return [marked(line, (0, len(line), HEADING)) for line in (text, "-" * len(text))]
 
 
+def labelled(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Set facts below one another, each a word and a paragraph beside it."""
+    label = max((len(word) for word, _ in facts), default=0)
+    return [
+        line for word, text in facts for line in wrap(text, width, f"  {word:<{label}}  ", " " * (label + 4))
+    ]
+
+
 def sections(parts: Iterable[Sequence[str]]) -> list[str]:
     """The lines of every part that has some, with an empty line between parts."""
     lines: list[str] = []

@@ -13,6 +13,7 @@ from .layout import (
     cells,
     heading,
     joined,
+    labelled,
     marked,
     percent,
     plural,
@@ -79,13 +80,8 @@ def machine_facts(report: Report) -> list[tuple[str, str]]:
 
 
 def _machine(report: Report, width: int) -> list[str]:
-    facts = machine_facts(report)
     title = printable(report.memory_map.name) or printable(report.input.name)
-    lines = [marked(title, (0, len(title), HEADING)), ""]
-    label = max(len(word) for word, _ in facts)
-    for word, text in facts:
-        lines += wrap(text, width, f"  {word:<{label}}  ", " " * (label + 4))
-    return lines
+    return [marked(title, (0, len(title), HEADING)), "", *labelled(machine_facts(report), width)]
 
 
 def _hole_facts(m: MemoryMap) -> list[tuple[str, str]]:
