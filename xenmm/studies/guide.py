@@ -62,10 +62,10 @@ def lines(machine: ThisMachine, width: int = 80) -> list[str]:
         return sections([shown, *_commands("this-machine")])
     there = [f"{p.path}: {p.why[:_WHY_MAX]}" for p in machine.refusals if p.why != "not there"]
     refused = "; ".join(there[:_REFUSALS_MAX]) or "none of Linux's places for it is there"
-    said = f"This machine does not tell its memory to this user ({refused})."
-    how = ["As root it may, by either of", f"  {as_root()}", f"  {ASK_AS_ROOT}"]
+    said = f"This machine does not tell its memory to this user ({refused}). As root it may:"
+    how = [f"  {as_root()}", f"  {ASK_AS_ROOT}"]
     until = [f"Until then, the bundled machine {DEFAULT_MAP}:"]
-    until += _summary(read_map(path(DEFAULT_MAP)), DEFAULT_MAP, width, notes=0)
+    until += _summary(read_map(path(DEFAULT_MAP)), "", width, notes=0)
     return sections([[*wrap(said, width), *how], until, *_commands(DEFAULT_MAP)])
 
 
@@ -94,7 +94,8 @@ def _summary(memory_map: MemoryMap, read: str, width: int, notes: int = _NOTES_M
     counts = [f"{severities.count(s)} {s}" for s in SEVERITIES if s in severities]
     hazards = f"{', '.join(counts)}: xenmm report tells them" if counts else "none"
     told = [(n.level, printable(n.text)) for n in memory_map.notes[:notes]]
-    return labelled([*machine_facts(report), ("hazards", hazards), *told], width)
+    facts = machine_facts(report)[0 if read else 1 :]
+    return labelled([*facts, ("hazards", hazards), *told], width)
 
 
 def _commands(example: str) -> list[list[str]]:
