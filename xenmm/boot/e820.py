@@ -126,6 +126,12 @@ def setup_e820(
     return E820(tuple(ram), tuple(lost), survivors)
 
 
+def usable_ram(memory_map: MemoryMap) -> list[Run]:
+    """Return the RAM that any kernel on the machine may use, before limits: what no other entry of an e820
+    map overlaps, without the video hole."""
+    return [(start, end) for start, end, is_ram in _entries(memory_map)[0] if is_ram]
+
+
 def _entries(memory_map: MemoryMap) -> tuple[list[tuple[int, int, bool]], list[Lost]]:
     # The sorted entries of the e820 map, RAM and others, for the loop of 2009 steps over either.
     ram = list(memory_map.ram)

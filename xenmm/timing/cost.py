@@ -72,8 +72,20 @@ def cost(
     copies : float
         Copies of registers that the loop makes for each call; they are renamed and take no ALU.
     """
+    return cost_of(program(primitive, mode, way), uarch, values=values, around=around, copies=copies)
+
+
+def cost_of(
+    p: Program,
+    uarch: str | Operations = "zen3",
+    *,
+    values: Mapping[str, Any] | None = None,
+    around: float = 0.0,
+    copies: float = 0.0,
+) -> Cost:
+    """Return what a program costs; the other parameters are those of :func:`cost`."""
     core = uarch if isinstance(uarch, Operations) else operations_of(uarch)
-    p = program(primitive, mode, way)
+    way = p.way
     shifts = [s for s in p.steps if s.kind in SHIFTS]
     # A shift by what the code does not know shifts by a register.
     by_register = [s for s in shifts if s.immediate is None and not (s.parameter and way == "constants")]

@@ -41,7 +41,7 @@ def host_space(host: Host) -> AddressSpace:
     its alignment and the RAM allow. The read-only copy maps the M2P's frames. Tables that RAM cannot hold
     lie behind its end: a real boot would have failed there.
     """
-    frames = _Frames(host.plan.used)
+    frames = Frames(host.plan.used)
     mappings = list(_direct_map(host))
     for table in (host.frame_table, host.m2p, host.compat_m2p):
         if table is None:
@@ -59,7 +59,7 @@ def _name(host: Host) -> str:
     return f"{host.memory_map.name or 'unnamed'}, {host.profile.name}"
 
 
-class _Frames:
+class Frames:
     """RAM from the top downward."""
 
     def __init__(self, used: Iterable[tuple[int, int]]) -> None:
@@ -83,7 +83,7 @@ class _Frames:
         return max((run[1] // align * align - -(-run[0] // align) * align for run in self._runs), default=0)
 
 
-def _place(table: Table, frames: _Frames) -> Iterator[_Piece]:
+def _place(table: Table, frames: Frames) -> Iterator[_Piece]:
     for at, in_page, count in table.chunks:
         page = in_page << PAGE_SHIFT
         while count:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..boot.host import Host
+    from .space import AddressSpace
 
     Words = npt.NDArray[np.uint64]
 
@@ -105,20 +106,34 @@ def run_primitive(
     host.mfn_to_page(frames)
     mode = host.compression.kind
     found = cost(primitive, mode, way, uarch, values=_struct(host))
-    addresses, kinds = accesses(host, primitive, frames, way=way)
+    made = accesses(host, primitive, frames, way=way)
+    return run_accesses(found, *made, len(frames), uarch, lambda: host_space(host), warm=warm)
+
+
+def run_accesses(
+    found: Cost,
+    addresses: Words,
+    kinds: npt.NDArray[np.uint8],
+    calls: int,
+    uarch: str,
+    space: Callable[[], AddressSpace],
+    *,
+    warm: bool,
+) -> PrimitiveRun:
+    """Run the accesses of so many calls in a space, and add what they take to what the operations do."""
     if not len(addresses):
         return PrimitiveRun(found, None, found.latency, found.throughput)
     hierarchy = load_microarchitecture(uarch)
-    engine = Engine(hierarchy, host_space(host))
+    engine = Engine(hierarchy, space())
     if warm:
         engine.run(addresses, kinds)
         engine.reset_counts()
     memory = engine.run(addresses, kinds)
     first, _ = hierarchy.entries()
     hits = len(addresses) * (first.latency if first is not None else 0)
-    beyond = (memory.cycles["total"] - hits) / len(frames)
+    beyond = (memory.cycles["total"] - hits) / calls
     dependent = None if found.latency is None else found.latency + beyond
-    independent = max(found.throughput, memory.overlapped["total"] / len(frames))
+    independent = max(found.throughput, memory.overlapped["total"] / calls)
     return PrimitiveRun(found, memory, dependent, independent)
 
 

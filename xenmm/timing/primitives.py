@@ -336,7 +336,11 @@ def program(primitive: str, mode: str, way: str = "variables") -> Program:
     check_one_of("way", way, WAYS)
     programs = _programs(mode, way)
     check_one_of("primitive", primitive, tuple(programs))
-    text = programs[primitive]
+    return parse_program(primitive, mode, way, programs[primitive])
+
+
+def parse_program(primitive: str, mode: str, way: str, text: str) -> Program:
+    """Return the program that a text in the language above describes."""
     return Program(primitive, mode, way, tuple(_step(line) for line in text.splitlines() if line.strip()))
 
 
