@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .firmware.memory_map import MemoryMap
     from .machine.machine import Machine
     from .studies.steps import steps
+    from .studies.sweep import SweepResult, sweep
     from .timing.replay import replay
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "MemoryMapError",
     "Overhead",
     "OwnParameter",
+    "SweepResult",
     "WriteOnceError",
     "XenmmError",
     "__version__",
@@ -50,6 +52,7 @@ __all__ = [
     "replay",
     "show_config",
     "steps",
+    "sweep",
 ]
 
 # Where each public name lives. ``boot`` is the subpackage itself, which is callable.
@@ -63,6 +66,7 @@ _HOMES = {
     "MemoryMapError": ".errors",
     "Overhead": ".boot.overhead",
     "OwnParameter": ".boot.frozen",
+    "SweepResult": ".studies.sweep",
     "WriteOnceError": ".errors",
     "XenmmError": ".errors",
     "get_include": ".config",
@@ -70,6 +74,7 @@ _HOMES = {
     "replay": ".timing.replay",
     "show_config": ".config",
     "steps": ".studies.steps",
+    "sweep": ".studies.sweep",
 }
 
 

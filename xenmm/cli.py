@@ -23,7 +23,18 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_OUTPUT_CLOSED: Final = 141
 
 #: The subcommands in the order of the help, each with a module ``studies/NAME_cli.py``.
-_COMMANDS: Final = ("report", "boot", "convert", "export", "steps", "bench", "replay", "machines", "doctor")
+_COMMANDS: Final = (
+    "report",
+    "boot",
+    "convert",
+    "export",
+    "steps",
+    "bench",
+    "replay",
+    "sweep",
+    "machines",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

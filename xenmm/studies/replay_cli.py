@@ -101,7 +101,7 @@ def _source(args: argparse.Namespace) -> Input:
     if (args.trace is None) == (args.workload is None):
         raise ConfigError("replay: give either a TRACE or --workload")
     interpretation = args.interpretation or ("raw" if args.file == NO_MACHINE else "maddr")
-    name, values = _workload(args.workload) if args.workload is not None else (None, {})
+    name, values = parse_workload(args.workload) if args.workload is not None else (None, {})
     return Input(
         args.trace, args.format, interpretation, name, values, args.accesses, args.seed, args.strict_trace
     )
@@ -167,7 +167,7 @@ def _list(name: str, value: str) -> list[str]:
     return names
 
 
-def _workload(text: str) -> tuple[str, dict[str, Any]]:
+def parse_workload(text: str) -> tuple[str, dict[str, Any]]:
     name, _, rest = text.partition(":")
     values: dict[str, Any] = {}
     for item in rest.split(",") if rest else ():
