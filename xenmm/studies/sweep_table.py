@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from importlib import import_module
+from typing import Any, Final
 
 from ..boot.profiles import PROFILES
 from ..errors import ConfigError
 
-if TYPE_CHECKING:
-    import pyarrow
-
 Document = Mapping[str, Any]
+
+#: Rows that are written to Parquet at once.
+_BATCH: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,28 +225,19 @@ def parquet_bytes(documents: Iterable[Document], columns: list[Column]) -> bytes
         If pyarrow is not installed.
     """
     try:
-        import pyarrow
-        import pyarrow.parquet
+        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise ConfigError(
             "Parquet needs pyarrow: pip install 'xenmm[arrow]' (table.csv has the same content)"
         ) from None
     schema = pyarrow.schema([(column.name, pyarrow.type_for_alias(column.type)) for column in columns])
     out = io.BytesIO()
-    with pyarrow.parquet.ParquetWriter(out, schema) as writer:
-        for batch in _batches(documents, columns, schema):
-            writer.write_batch(batch)
+    rows = rows_of(documents, columns)
+    with parquet.ParquetWriter(out, schema) as writer:
+        while batch := [_named(columns, row) for row in itertools.islice(rows, _BATCH)]:
+            writer.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema=schema))
     return out.getvalue()
 
 
-def _batches(
-    documents: Iterable[Document], columns: list[Column], schema: pyarrow.Schema
-) -> Iterator[pyarrow.RecordBatch]:
-    import itertools
-
-    import pyarrow
-
-    rows = rows_of(documents, columns)
-    while chunk := list(itertools.islice(rows, 4096)):
-        named = [{c.name: _printable(v) for c, v in zip(columns, row, strict=True)} for row in chunk]
-        yield pyarrow.RecordBatch.from_pylist(named, schema=schema)
+def _named(columns: list[Column], row: list[Any]) -> dict[str, Any]:
+    return {column.name: _printable(value) for column, value in zip(columns, row, strict=True)}
