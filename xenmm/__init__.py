@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from .firmware import read_map
     from .firmware.memory_map import MemoryMap
     from .machine.machine import Machine
+    from .studies.compare import Comparison, compare
     from .studies.steps import steps
     from .studies.sweep import SweepResult, sweep
     from .timing.replay import replay
 
 __all__ = [
+    "Comparison",
     "ConfigError",
     "FrameError",
     "Host",
@@ -47,6 +49,7 @@ __all__ = [
     "XenmmError",
     "__version__",
     "boot",
+    "compare",
     "get_include",
     "read_map",
     "replay",
@@ -57,6 +60,7 @@ __all__ = [
 
 # Where each public name lives. ``boot`` is the subpackage itself, which is callable.
 _HOMES = {
+    "Comparison": ".studies.compare",
     "ConfigError": ".errors",
     "FrameError": ".errors",
     "Host": ".boot.host",
@@ -69,6 +73,7 @@ _HOMES = {
     "SweepResult": ".studies.sweep",
     "WriteOnceError": ".errors",
     "XenmmError": ".errors",
+    "compare": ".studies.compare",
     "get_include": ".config",
     "read_map": ".firmware",
     "replay": ".timing.replay",

@@ -32,6 +32,7 @@ _COMMANDS: Final = (
     "bench",
     "replay",
     "sweep",
+    "compare",
     "machines",
     "doctor",
 )
