@@ -13,6 +13,7 @@ from typing import Any, Final
 from ..boot.host import Host
 from ..firmware.memory_map import MemoryMap
 from ..version import __version__
+from .beside import beside_linux, beside_to_dict
 from .forms import Forms
 from .inputs import Input
 from .overhead import TIME_ONLY_STEPS, Report
@@ -32,6 +33,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "minimum": {"bytes": report.minimum.to_dict(), "percent": report.minimum.percent_of(ram)},
         "steps": [step_to_dict(host) for host in report.hosts],
         "time_only_steps": dict(TIME_ONLY_STEPS),
+        "beside_linux": beside_to_dict(beside_linux(report.memory_map, report.hosts)),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..boot.agreement import Agreement, compare_with_log
 from ..boot.host import Host, boot
 from ..boot.overhead import Costs, minimum_costs
+from ..constants import MIB, PAGE_SIZE
 from ..firmware.memory_map import MemoryMap
 from .inputs import Input
 
@@ -98,3 +99,8 @@ def make_report(
     names = tuple(dict.fromkeys(profiles)) if profiles else STEPS
     hosts = tuple(boot(memory_map, name, page_sizes=page_sizes, **options) for name in names)
     return Report(memory_map, given, hosts, {"page_sizes": page_sizes, **options})
+
+
+def limit_losses(host: Host) -> int:
+    """Bytes of RAM that the profile cannot use, past the first MiB and parts of pages, which no Xen uses."""
+    return sum(part.size for part in host.lost if part.end > MIB and part.size >= PAGE_SIZE)

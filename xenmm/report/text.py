@@ -8,6 +8,8 @@ from ..boot.host import Host
 from ..boot.overhead import Costs
 from ..constants import KIB, MIB, PAGE_SIZE
 from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Note
+from ..peers.linux import LINUX_VERSION
+from .beside import UARCH, Beside, beside_linux
 from .layout import (
     HEADING,
     cells,
@@ -24,7 +26,7 @@ from .layout import (
     table,
     wrap,
 )
-from .overhead import TIME_ONLY_STEPS, Report
+from .overhead import TIME_ONLY_STEPS, Report, limit_losses
 
 #: Notes of the reader beyond this many are counted, not shown.
 NOTES_MAX: Final = 12
@@ -59,6 +61,7 @@ def report_lines(report: Report, width: int = 80) -> list[str]:
         _squeezed(report, width),
         _costs(report, width),
         _reach(report, width),
+        _beside(report, width),
         _hazards(report, width),
     )
     return sections(parts)
@@ -202,11 +205,6 @@ _SIDE_BY_SIDE: Final = (
 )
 
 
-def limit_losses(host: Host) -> int:
-    """Bytes of RAM that the profile cannot use, past the first MiB and parts of pages, which no Xen uses."""
-    return sum(part.size for part in host.lost if part.end > MIB and part.size >= PAGE_SIZE)
-
-
 def _lost_text(host: Host) -> str:
     return size(limit_losses(host)) if limit_losses(host) else "none"
 
@@ -294,6 +292,45 @@ def _reach_figures(host: Host) -> tuple[str, ...]:
     spans = (size(o.virtual[name]) for name in ("direct_map", "frame_table", "m2p"))
     hazards = sum(h.severity != "note" for h in host.hazards)
     return (*spans, _lost_text(host), str(hazards) if hazards else "none")
+
+
+def _beside(report: Report, width: int) -> list[str]:
+    found = beside_linux(report.memory_map, report.hosts)
+    if not found:
+        return []
+    rows = {row.name: _beside_figures(row, report.memory_map.ram_bytes) for row in found}
+    xen = {row.name: rows[row.name] for row in found if row.system == "xen"}
+    if len(xen) > 1 and len(set(xen.values())) == 1:
+        rows = {name: figures for name, figures in rows.items() if name not in xen}
+        rows["Xen, any"] = next(iter(xen.values()))
+    heads = [
+        ("", "describes", "records", "other", "of RAM", "record", "frame", "valid"),
+        ("", "", "", "", "", "cycles", "cycles", "cycles"),
+    ]
+    notes = [
+        "flatmem, sparsemem and vmemmap are Linux's memory models: 64 bytes a frame, in sections of 128 MiB "
+        f"where there are any (Linux {LINUX_VERSION}). Of Xen this is the frame table alone: 32 bytes a "
+        "frame, in groups of 256 MiB. Other: what finds and maps the records.",
+        f"Cycles on {UARCH} from frame to record, from record to frame, and to know whether there is one; "
+        "all that is read is in the first cache.",
+    ]
+    if any(row.lost_bytes for row in found):
+        notes.append("*: cannot use all of the RAM.")
+    return [
+        *heading("Beside Linux: what describes the same RAM, and how fast"),
+        *table([*heads, *((name, *figures) for name, figures in rows.items())], indent="  "),
+        *(line for note in notes for line in wrap(note, width, "  ", "    ")),
+    ]
+
+
+def _beside_figures(row: Beside, ram: int) -> tuple[str, ...]:
+    return (
+        size(row.described_bytes) + (" *" if row.lost_bytes else ""),
+        size(row.record_bytes),
+        size(row.other_bytes),
+        percent(100 * row.total_bytes / ram),
+        *(str(c.latency) for c in (row.conversion, row.back, row.validity)),
+    )
 
 
 def _hazards(report: Report, width: int) -> list[str]:

@@ -9,19 +9,23 @@ A hierarchy comes from objects, from TOML (:meth:`Hierarchy.from_toml`) or from 
 (:func:`load_microarchitecture`). Arrays go through :meth:`Engine.run`.
 """
 
-from .config import (
-    Cache,
-    Core,
-    Hierarchy,
-    Memory,
-    PageWalk,
-    Tlb,
-    load_microarchitecture,
-    microarchitectures,
-)
-from .engine import EXECUTE, READ, WRITE, Engine, Run
-from .result import CacheCounts, Result, TlbCounts, WalkCounts
-from .space import AddressSpace, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import (
+        Cache,
+        Core,
+        Hierarchy,
+        Memory,
+        PageWalk,
+        Tlb,
+        load_microarchitecture,
+        microarchitectures,
+    )
+    from .engine import EXECUTE, READ, WRITE, Engine, Run
+    from .result import CacheCounts, Result, TlbCounts, WalkCounts
+    from .space import AddressSpace, Mapping
 
 __all__ = [
     "EXECUTE",
@@ -44,3 +48,27 @@ __all__ = [
     "load_microarchitecture",
     "microarchitectures",
 ]
+
+# Imported at their first use: what operations cost is asked for without the engine too.
+_HOMES = {
+    "config": (
+        *("Cache", "Core", "Hierarchy", "Memory", "PageWalk", "Tlb"),
+        *("load_microarchitecture", "microarchitectures"),
+    ),
+    "engine": ("EXECUTE", "READ", "WRITE", "Engine", "Run"),
+    "result": ("CacheCounts", "Result", "TlbCounts", "WalkCounts"),
+    "space": ("AddressSpace", "Mapping"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f".{home}", __name__), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -75,9 +75,9 @@ FIELDS: Final = tuple(f.name for f in fields(Operations) if f.name not in ("name
 def operations() -> Mapping[str, Operations]:
     """Return the operations' costs by microarchitecture."""
     import tomllib
-    from importlib import resources
+    from pathlib import Path
 
-    text = (resources.files(__package__) / "operations.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("operations.toml").read_text(encoding="utf-8")
     return {name: _preset(name, table) for name, table in tomllib.loads(text).items()}
 
 
