@@ -23,6 +23,7 @@ from typing import Any
 
 import conversion_figures
 import doc_commands
+import linux_figures
 import timing_figures
 
 import xenmm
@@ -139,7 +140,10 @@ def profiles():
 _FIGURES = (percent, mib, lost_gib, virtual_gib, minimum, ram, top)
 _BLOCKS = (quote, conversions_record, floors, profiles)
 NAMES: dict[str, Any] = (
-    {f.__name__: f for f in (*_FIGURES, *_BLOCKS)} | timing_figures.NAMES | conversion_figures.NAMES
+    {f.__name__: f for f in (*_FIGURES, *_BLOCKS)}
+    | timing_figures.NAMES
+    | conversion_figures.NAMES
+    | linux_figures.NAMES
 )
 
 
@@ -180,8 +184,9 @@ def _outside_fences(page: str, change: Callable[[str], str]) -> str:
 
 
 def figures(page: str) -> Iterator[re.Match[str]]:
-    """Every figure outside fenced blocks: percentages and sizes, marked or not, and other marked numbers."""
-    text = FENCED.sub("", page)
+    """Every figure outside fenced and generated blocks: percentages and sizes, marked or not, and other
+    marked numbers."""
+    text = FENCED.sub("", BLOCK.sub("", page))
     for pattern in (FIGURE, NUMBER):
         yield from pattern.finditer(text)
 

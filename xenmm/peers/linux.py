@@ -388,7 +388,7 @@ def _sparsemem(model: str, frames: list[Run], levels: int, page_ext: bool, added
     if has_vmemmap:
         backed = rules.vmemmap_of(early, later, levels)
         page_tables = sum(backed.tables.values()) * PAGE_SIZE
-        costs = LinuxCosts(backed.bytes, tables, page_tables)
+        costs = LinuxCosts(backed.backed_bytes, tables, page_tables)
         return sections, valid, backed, costs, [Piece(0, U64_END, rules.VMEMMAP_BASE[levels])]
     costs = LinuxCosts(total(sections) * SECTION_MAP_BYTES, tables, 0)
     return sections, valid, None, costs, mem_maps(sections, frames, levels)

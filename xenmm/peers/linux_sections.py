@@ -108,7 +108,7 @@ class Vmemmap:
     tables: dict[int, int]
 
     @property
-    def bytes(self) -> int:
+    def backed_bytes(self) -> int:
         """Bytes of memory behind it."""
         small = total(self.small) * STRUCT_PAGE_BYTES
         return (total(self.large) << L2_PAGETABLE_SHIFT) + small

@@ -62,7 +62,7 @@ def cost(
     Parameters
     ----------
     primitive, mode, way : str
-        See :func:`program`.
+        See :func:`xenmm.timing.primitives.program`.
     uarch : str or Operations
         A preset, a TOML file, or the operations' costs themselves.
     values : mapping of str to int, optional
