@@ -1,7 +1,9 @@
-"""Build of the Cython extensions; everything else stands in pyproject.toml."""
+"""Build of the Cython extensions and the manual page; everything else stands in pyproject.toml."""
 
 import os
+import sys
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -40,5 +42,20 @@ def extension(name):
     )
 
 
+def manual_page():
+    """Write the manual page from the parser, which needs nothing that is not built yet."""
+    sys.path.insert(0, os.getcwd())
+    from xenmm.cli import make_parser
+    from xenmm.studies.man_cli import manual_page
+
+    page = Path("docs/man/xenmm.1")
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(manual_page(make_parser()))
+    return str(page)
+
+
 NAMES = [n for n in ("_core", "_timing", "_machine", "_embed") if os.path.exists(f"xenmm/{n}.pyx")]
-setup(ext_modules=cythonize([extension(n) for n in NAMES], compiler_directives=DIRECTIVES))
+setup(
+    ext_modules=cythonize([extension(n) for n in NAMES], compiler_directives=DIRECTIVES),
+    data_files=[("share/man/man1", [manual_page()])],
+)

@@ -22,20 +22,25 @@ EXIT_FAULT: Final = 70
 EXIT_INTERRUPTED: Final = 130
 EXIT_OUTPUT_CLOSED: Final = 141
 
-#: The subcommands in the order of the help, each with a module ``studies/NAME_cli.py``.
-_COMMANDS: Final = (
-    "report",
-    "boot",
-    "convert",
-    "export",
-    "steps",
-    "bench",
-    "replay",
-    "sweep",
-    "compare",
-    "machines",
-    "doctor",
-)
+#: The subcommands in the order and the groups of the help, each with a module ``studies/NAME_cli.py``.
+_GROUPS: Final = {
+    "look at a machine": ("report", "boot", "convert", "machines"),
+    "study it": ("compare", "sweep", "steps", "replay", "bench"),
+    "take it elsewhere": ("export",),
+    "xenmm itself": ("doctor", "completion", "man"),
+}
+_EPILOG: Final = """\
+FILE is what a machine says about its memory: a boot log of Linux, Xen or
+FreeBSD, /proc/iomem, lsmem, an ACPI SRAT table, a device tree, or a folder such
+as /sys/firmware/memmap. A - reads standard input, this-machine asks the machine
+at hand, and the name of a bundled machine (xenmm machines) does as well.
+
+examples:
+  xenmm report this-machine
+  xenmm convert dell-r930 mfn:0x100000 --profile xen-mask
+
+exit codes: 0 done; 1 the answer is negative; 2 the input or the usage is wrong.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +64,7 @@ def _main(argv: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = _parser().parse_args(argv)
+        args = make_parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = args.command
         return command(args)
     except XenmmError as e:
@@ -105,22 +110,42 @@ def _os_error(error: OSError) -> str:
     return f"{place}{error.strerror or error}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line: help, completion and man page are made from it."""
     parser = _Parser(
         prog="xenmm",
-        description="What a hypervisor's memory tables cost on a real machine, exactly as Xen lays them out.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="What a hypervisor's memory tables cost on a real machine, exactly as Xen lays\n"
+        "them out; alone, xenmm shows what it can tell of this machine.",
+        epilog=_EPILOG,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
-    parser.set_defaults(command=guide.run, color="auto")
     parser.add_argument("--version", action="version", version=f"xenmm {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an internal error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for module in _COMMANDS:
-        import_module(f".studies.{module}_cli", __package__).add_parser(commands)
+    for name in (name for group in _GROUPS.values() for name in group):
+        import_module(f".studies.{name}_cli", __package__).add_parser(commands)
+    parser.set_defaults(command=guide.run, color="auto", parser=parser)
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"xenmm: error: {message} (see: {self.prog} --help)\n")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    # argparse knows no groups of subcommands.
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):
+            return super()._format_action(action)
+        each = {a.dest: a for a in action._choices_actions}
+        # They stand deeper by one step than argparse made room for.
+        self._action_max_length += self._indent_increment
+        parts = []
+        for title, names in _GROUPS.items():
+            parts.append(f"  {title}:\n")
+            self._indent()
+            parts += map(super()._format_action, (each[name] for name in names))
+            self._dedent()
+        return "".join(parts)

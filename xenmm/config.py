@@ -28,6 +28,7 @@ EXTRAS: Final = {
     "numba": "conversions inside numba-compiled loops",
     "unicorn": "a Unicorn engine whose memory is laid out by the emulated Xen",
     "rich": "tables and progress bars on a terminal",
+    "shtab": "completion in bash, zsh and fish (the extra is called completion)",
     "matplotlib": "plots (the extra is called plot)",
 }
 

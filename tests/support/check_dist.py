@@ -49,6 +49,9 @@ def check_archives(dist: pathlib.Path) -> pathlib.Path:
     for stem in extensions:
         found = any(n.startswith(stem + ".") and n.endswith(".so") for n in in_wheel)
         require(found, f"the wheel lacks the built {stem}")
+    page = "share/man/man1/xenmm.1"
+    require(any(n.endswith(page) for n in in_wheel), f"the wheel lacks {page}")
+    require("docs/man/xenmm.1" in in_sdist, "the sdist lacks the manual page")
     print(
         f"{wheels[0].name}: {len(in_wheel)} files; {sdists[0].name}: {len(in_sdist)} files; nothing missing"
     )

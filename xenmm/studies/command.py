@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +55,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
-        description="\n".join(filter(None, (help[0].upper() + help[1:] + ".", notes))),
+        description="\n".join([*textwrap.wrap(help[0].upper() + help[1:] + ".", 79), notes]).rstrip(),
         epilog="examples:\n" + "\n".join(f"  xenmm {example}" for example in examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -66,19 +67,20 @@ def add_command(
 
 def add_input(parser: argparse.ArgumentParser, *, optional: str | None = None) -> None:
     """Add FILE and how a log is read; with ``optional`` FILE may be left out, and the text says what then."""
-    text = "a log, table or blob; - for standard input; or a bundled name"
+    text = "a log, table or blob; -: standard input; this-machine; or a bundled name"
     if optional is None:
         parser.add_argument("file", metavar="FILE", help=text)
     else:
         parser.add_argument("file", nargs="?", metavar="FILE", help=f"{text} (default: {optional})")
-    parser.add_argument("--boot", type=int, metavar="N", help="which boot of a log with several, from 1")
-    parser.add_argument(
+    group = parser.add_argument_group("reading FILE")
+    group.add_argument("--boot", type=int, metavar="N", help="which boot of a log with several, from 1")
+    group.add_argument(
         "--map",
         choices=("firmware", "user"),
         default="firmware",
         help="the firmware's map, or the one the kernel was told to use (default: firmware)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--strict", action="store_true", help="refuse a damaged log instead of keeping what is certain"
     )
 
@@ -90,7 +92,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_page_sizes(parser: argparse.ArgumentParser) -> None:
+def add_page_sizes(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--page-sizes``."""
     parser.add_argument(
         "--page-sizes", choices=("2m", "1g"), default="1g", help="the CPU's largest page (default: 1g)"
@@ -99,20 +101,21 @@ def add_page_sizes(parser: argparse.ArgumentParser) -> None:
 
 def add_boot_options(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`xenmm.boot` takes beside the map and the profile."""
-    add_page_sizes(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("booting it")
+    add_page_sizes(group)
+    group.add_argument(
         "--compat-m2p",
         choices=("on", "off", "default"),
         default="default",
         help="the M2P copy for 32-bit PV guests (default: as the profile has it)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-hotplug", action="store_true", help="leave out hot-pluggable SRAT rows, to see what they cost"
     )
-    parser.add_argument(
+    group.add_argument(
         "--stack-guards", action="store_true", help="split the page at node 0's top, as real boots do"
     )
-    parser.add_argument(
+    group.add_argument(
         "--command-line",
         metavar="TEXT",
         help="Xen's boot options, as mem=64G (default: those a Xen log states; ignore: none)",
@@ -121,17 +124,18 @@ def add_boot_options(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
     """Add ``--json``, ``--color`` and, for text that fits itself to it, ``--width``."""
-    parser.add_argument(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
     )
-    parser.add_argument(
+    group.add_argument(
         "--color",
         choices=("auto", "always", "never"),
         default="auto",
         help="colour the text, with rich installed (default: auto, on a terminal)",
     )
     if width:
-        parser.add_argument(
+        group.add_argument(
             "--width", type=int, metavar="N", help="columns of text (default: the terminal's, else 80)"
         )
 

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         run,
         "show every form of a frame and how each is computed; exit 1 if one is not valid",
         "convert server.dmesg mfn:0x100000",
-        "convert dell-r930 maddr:0x100000abc page:0xffff82e000000020 --profile xen-mask",
+        "convert dell-r930 maddr:0x100000abc pdx:0x10 --profile xen-mask",
     )
     command.add_input(parser)
     parser.add_argument(

@@ -25,11 +25,15 @@ def add_parser(commands: Any) -> None:
         "export dell-r930 --format xen",
         "export server.dmesg --format json -o server.json",
         "export server.dmesg --format c --profile xen-mask > machine_mm.h",
-        notes="What has no place in a format is named on standard error. json holds the map and, for the\n"
-        "profile, the frozen parameters; c is a header with these as constants.",
+        notes="What has no place in a format is named on standard error. json holds the map\n"
+        "and, for the profile, the frozen parameters; c is a header with these as\n"
+        "constants.",
     )
     command.add_input(parser)
-    parser.add_argument("--format", required=True, choices=("c", *FORMATS), help="what to write")
+    formats = ("c", *FORMATS)
+    parser.add_argument(
+        "--format", required=True, choices=formats, metavar="F", help=f"what to write: {', '.join(formats)}"
+    )
     parser.add_argument(
         "-o", "--output", default="-", metavar="OUT", help="file to write; - is standard output"
     )

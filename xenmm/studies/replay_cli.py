@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
         run,
         "run a trace or a workload through caches, TLBs and page walks, on a booted machine's own pages",
         "replay server.dmesg accesses.trace.xz --uarch zen3 --json -",
-        "replay dell-r930 --workload grant-storm --profile pre,sparse-m2p,xen-offset --compare",
+        "replay dell-r930 --workload zipf --profile pre,fold --compare",
         "replay none lackey.txt --straddle once --uarch nehalem",
         notes="FILE none stands for no machine: addresses are then taken as they are.",
     )

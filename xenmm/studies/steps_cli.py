@@ -35,7 +35,11 @@ def add_parser(commands: Any) -> None:
     )
     command.add_input(parser)
     parser.add_argument(
-        "--workload", choices=WORKLOADS, default="mixed", help="what the machine does (default: mixed)"
+        "--workload",
+        choices=WORKLOADS,
+        default="mixed",
+        metavar="W",
+        help=f"what the machine does: {', '.join(WORKLOADS)} (default: mixed)",
     )
     parser.add_argument(
         "--size", type=int, default=4096, metavar="N", help="pages it works on (default: 4096)"

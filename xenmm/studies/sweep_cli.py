@@ -25,7 +25,8 @@ _FAILURES_SHOWN: Final = 5
 _NOTES: Final = """\
 A LIST is one value or several with commas; every combination is a cell. What is
 done is not done again, unless the input's content, an option or the version
-changed: after an interruption the same command goes on. OUT gets table.csv and
+changed: after an interruption the same command goes on, and after shards the
+same without --shard makes the table. OUT gets table.csv and
 a JSON file for each cell; a failure is a result, with its reason. Exit code 1
 if any cell failed."""
 
@@ -38,8 +39,8 @@ def add_parser(commands: Any) -> None:
         run,
         "boot or replay every combination of machines and options into one table",
         "sweep logs/ --profiles all --page-sizes 2m,1g -o results",
-        "sweep bundled --profiles xen-mask,xen-offset --uarch all --workloads grant-storm -o times",
-        "sweep logs/ -o results --shard 3/64    (then the same without --shard: the table)",
+        "sweep bundled --uarch all --workloads grant-storm -o times",
+        "sweep logs/ -o results --shard 3/64",
         "sweep --collect results --parquet",
         notes=_NOTES,
     )
