@@ -7,12 +7,14 @@ on standard error; 130 interrupted; 141 the reader of the output went away.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NoReturn
 
-from .errors import XenmmError
+from .errors import XenmmError, did_you_mean
+from .report.layout import printable
 from .studies import guide
 from .studies.command import complain
 from .version import __version__
@@ -64,7 +66,9 @@ def _main(argv: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = make_parser().parse_args(argv)
+        args, unknown = make_parser().parse_known_args(argv)
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         command: Callable[[argparse.Namespace], int] = args.command
         return command(args)
     except XenmmError as e:
@@ -125,13 +129,28 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for name in (name for group in _GROUPS.values() for name in group):
         import_module(f".studies.{name}_cli", __package__).add_parser(commands)
-    parser.set_defaults(command=guide.run, color="auto", parser=parser)
+    parser.set_defaults(command=guide.run, color="auto", parser=parser, root=parser)
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"xenmm: error: {message} (see: {self.prog} --help)\n")
+        text = printable(f"{message}{_hint(self, message)} (see: {self.prog} --help)")
+        self.exit(EXIT_BAD_INPUT, f"xenmm: error: {text}\n")
+
+
+def _hint(parser: argparse.ArgumentParser, message: str) -> str:
+    # The next step, where argparse tells the mistake alone.
+    if found := re.search(r"invalid choice: (.+) \(choose from (.+)\)", message):
+        return did_you_mean(found[1].strip("'"), [word.strip("'") for word in found[2].split(", ")])
+    if found := re.search(r"unrecognized arguments: (-\S+)", message):
+        options = (option for action in parser._actions for option in action.option_strings)
+        return did_you_mean(found[1].partition("=")[0], options)
+    if "invalid int value" in message:
+        return "; it is a whole number without a unit, as 1000000 or 1_000_000"
+    if message.endswith("required: FILE"):
+        return "; this-machine will do, or a bundled name (xenmm machines)"
+    return ""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class XenmmError(Exception):
     """Base of every error of the package."""
@@ -80,3 +82,11 @@ class MachineError(XenmmError, RuntimeError):
 
 class TraceError(XenmmError, ValueError):
     """A trace of accesses cannot be read; the message names the file, and the line where there is one."""
+
+
+def did_you_mean(word: object, words: Iterable[str]) -> str:
+    """``; did you mean 'xen-mask'?`` for what is nearest to a wrong word; empty if nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(word), words, 1) or get_close_matches(str(word).lower(), words, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

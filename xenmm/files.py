@@ -69,7 +69,11 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from None
+        folder = os.path.dirname(os.path.abspath(path))
+        why = error.strerror or str(error)
+        if error.errno == errno.ENOENT and not os.path.exists(folder):
+            why = f"its folder is not there (mkdir -p {folder})"
+        raise OSError(error.errno, why, os.fspath(path)) from None
 
 
 def _is_stream(path: str | os.PathLike[str]) -> bool:

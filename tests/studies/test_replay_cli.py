@@ -124,7 +124,10 @@ def test_standard_input_is_a_trace():
         ((MACHINE, "--workload", "zipf", "--roi", "5"), "--roi: '5' is not FIRST:STOP"),
         ((MACHINE, "--workload", "zipf", "--warmup", "-1"), "warmup: -1 is not an integer from 0 on"),
         ((MACHINE, "--workload", "zipf", "--interval", "0"), "interval: 0 is not an integer from 1 on"),
-        ((MACHINE, "--workload", "zipf", "--json", "/nowhere/x"), "/nowhere/x: No such file or directory"),
+        (
+            (MACHINE, "--workload", "zipf", "--json", "/nowhere/x"),
+            "/nowhere/x: its folder is not there (mkdir -p /nowhere)",
+        ),
         ((MACHINE, "-", "--compare"), "--compare: standard input can be read once only"),
         (("none", "--workload", "grant-storm"), "it needs page_info, so it needs a machine"),
         ((MACHINE, "--workload", "mixed"), "mixed has addresses of its own"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..constants import GIB, MIB, PAGE_SHIFT, TIB
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,5 +202,6 @@ def get_profile(name: str | Profile) -> Profile:
     if isinstance(name, Profile):
         return name
     if not isinstance(name, str) or name not in PROFILES:
-        raise ConfigError(f"unknown profile {name!r}; one of {', '.join(PROFILES)}")
+        near = did_you_mean(name, PROFILES)
+        raise ConfigError(f"unknown profile {name!r}; one of {', '.join(PROFILES)}{near}")
     return PROFILES[name]

@@ -336,4 +336,9 @@ def _without_map(
         raise NoMapError(why, file=file, line=first_broken.line, text=excerpt(first_broken.text))
     if refused:
         raise NoMapError("no map of the machine: " + "; ".join(refused[:3]), file=file)
-    raise NoMapError("no memory map found in the text", file=file)
+    raise NoMapError(
+        "no memory map found in the text: a log from its first line has one (sudo dmesg, or "
+        "journalctl -k -b), so have "
+        "/proc/iomem as root sees it and lsmem",
+        file=file,
+    )

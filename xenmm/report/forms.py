@@ -6,12 +6,13 @@ host's constants, so that a person can follow it by hand.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..boot.host import Host
 from ..constants import PAGE_INFO_BYTES, PAGE_SHIFT, PAGE_SIZE, PDX_GROUP_SHIFT, U64_END
-from ..errors import ConfigError, FrameError
+from ..errors import ConfigError, FrameError, did_you_mean
 
 KINDS: Final = ("mfn", "pdx", "page", "maddr", "virt")
 
@@ -69,16 +70,25 @@ def parse_value(text: str) -> tuple[str, int]:
     if not colon or kind not in KINDS:
         raise ConfigError(
             f"{text!r}: need a kind and a number, as mfn:0x100000; kinds are {', '.join(KINDS)}"
+            f"{did_you_mean(kind, KINDS)}"
         )
     try:
         number = int(digits, 0)
     except ValueError:
         raise ConfigError(
-            f"{text[:80]!r}: {digits[:40]!r} is no number; write 4096, 4_096 or 0x1000"
+            f"{text[:80]!r}: {digits[:40]!r} is no number; write 4096, 4_096 or 0x1000{_unit_hint(digits)}"
         ) from None
     if not 0 <= number < U64_END:
         raise ConfigError(f"{text[:80]!r}: outside [0, 2^64)")
     return kind, number
+
+
+def _unit_hint(digits: str) -> str:
+    found = re.fullmatch(r"(\d{1,12})([KMGTP])i?B?", digits, re.IGNORECASE)
+    if found is None:
+        return ""
+    count = int(found[1]) << 10 * ("KMGTP".index(found[2].upper()) + 1)
+    return f" (units are not read: {digits} of bytes are maddr:{count:#x})"
 
 
 def forms_of(host: Host, kind: str, given: int) -> Forms:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..constants import MIB
-from ..errors import MemoryMapError
+from ..errors import MemoryMapError, did_you_mean
 from ..firmware import read_map
 from ..firmware.memory_map import MemoryMap
 from ..firmware.this_machine import THIS_MACHINE, read_this_machine
@@ -84,6 +84,10 @@ def load(
     if data is None:
         return read_map(path, name=name, **options), Input(name, None, None, bundled, options)
     name = "<stdin>" if name == "-" else name
+    if not data and name == "<stdin>":
+        raise MemoryMapError(
+            "the input is empty: what writes it failed, or needs root (sudo dmesg)", file=name
+        )
     if len(data) > INPUT_BYTES_MAX:
         raise MemoryMapError(f"larger than {INPUT_BYTES_MAX >> 20} MiB: no log of one machine", file=name)
     memory_map = read_map(data, name=name, **options)
@@ -144,7 +148,16 @@ def _bundled(name: str) -> Path:
 
     path = bundled().get(name)
     if path is None:
-        raise MemoryMapError(
-            f"no such file, and no bundled machine of that name: {name!r} (xenmm alone lists them)"
-        )
+        raise MemoryMapError(_no_such_file(name, list(bundled())))
     return path
+
+
+def _no_such_file(name: str, machines: list[str]) -> str:
+    folder = os.path.dirname(name)
+    try:
+        beside = [os.path.join(folder, other) for other in os.listdir(folder or ".")]
+    except (OSError, ValueError):
+        return f"no such file, and no folder {folder!r} for it: {name!r}"
+    near = did_you_mean(name, [*machines, THIS_MACHINE, *beside])
+    what = f"no such file, and no bundled machine of that name: {name!r}"
+    return what + (near or " (xenmm machines lists those)")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import _core
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..firmware.memory_map import MemoryMap
 from ..version import __version__
 from . import bench_arrays, bench_freezing, bench_scalar
@@ -82,7 +82,8 @@ def run(
     """
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
-        raise ConfigError(f"unknown part {unknown[0]!r}; one of {', '.join(PARTS)}")
+        near = did_you_mean(unknown[0], PARTS)
+        raise ConfigError(f"unknown part {unknown[0]!r}; one of {', '.join(PARTS)}{near}")
     found = subjects(memory_map, fallback)
     compiler = find_compiler()
     started = time.monotonic()

@@ -61,7 +61,7 @@ def add_command(
         allow_abbrev=False,
     )
     parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, parser=parser)
     return parser
 
 

@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
-    command.emit(script(args.parser, args.shell))
+    command.emit(script(args.root, args.shell))
     return command.EXIT_DONE
 
 

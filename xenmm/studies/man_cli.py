@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the page."""
-    command.write(args.output, manual_page(args.parser))
+    command.write(args.output, manual_page(args.root))
     return command.EXIT_DONE
 
 

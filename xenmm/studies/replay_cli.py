@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay what the arguments say."""
     profiles, uarchs = _list("profile", args.profile), _list("uarch", args.uarch)
     if not args.compare and len(profiles) * len(uarchs) != 1:
-        raise ConfigError("--profile, --uarch: several are for --compare")
+        raise ConfigError("--profile, --uarch: several are for --compare; add it, or give one of each")
     if args.compare and args.trace == "-":
         raise ConfigError("--compare: standard input can be read once only; give the trace as a file")
     source = _source(args)
@@ -99,7 +99,7 @@ def _source(args: argparse.Namespace) -> Input:
     from ..timing.replay import Input
 
     if (args.trace is None) == (args.workload is None):
-        raise ConfigError("replay: give either a TRACE or --workload")
+        raise ConfigError("replay: give either a TRACE or --workload, as --workload zipf")
     interpretation = args.interpretation or ("raw" if args.file == NO_MACHINE else "maddr")
     name, values = parse_workload(args.workload) if args.workload is not None else (None, {})
     return Input(
@@ -190,4 +190,4 @@ def _roi(text: str | None) -> tuple[int, int | None] | None:
             raise ValueError
         return int(first or "0", 0), int(stop, 0) if stop else None
     except ValueError:
-        raise ConfigError(f"--roi: {text!r} is not FIRST:STOP") from None
+        raise ConfigError(f"--roi: {text!r} is not FIRST:STOP, as 1000:2000") from None

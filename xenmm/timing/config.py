@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ._fields import (
     bytes_of_text,
     check_integer,
@@ -419,8 +419,10 @@ def load_microarchitecture(name: str) -> Hierarchy:
         return Hierarchy.from_toml(text + "\n")
     if name.endswith(".toml") or os.sep in name:
         return Hierarchy.from_toml(name)
+    names = microarchitectures()
     raise ConfigError(
-        f"microarchitecture: {name!r} is not one of {', '.join(microarchitectures())}, nor a .toml file"
+        f"microarchitecture: {name!r} is not one of {', '.join(names)}, nor a .toml file"
+        f"{did_you_mean(name, names)}"
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from .frames import Frames
 from .traces import Chunk
 
@@ -154,7 +154,7 @@ def mixed(frames: Frames, n: int, seed: int) -> Iterator[Chunk]:
     It is for runs without a machine, and its length is part of it: all `n` accesses are made at once.
     """
     if frames.host is not None:
-        raise ConfigError("workload: mixed has addresses of its own, so it takes no machine")
+        raise ConfigError("workload: mixed has addresses of its own, so it takes no machine: FILE none")
     yield Chunk(mixed_trace(n, seed))
 
 
@@ -193,7 +193,8 @@ def make_workload(name: str, frames: Frames, n: int, seed: int, **given: Any) ->
     known = parameters(name)
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{name}.{key}: unknown; known here are {', '.join(known) or 'none'}")
+            near = did_you_mean(key, known)
+            raise ConfigError(f"{name}.{key}: unknown; known here are {', '.join(known) or 'none'}{near}")
         kinds = (int, float) if isinstance(known[key], float) else (int,)
         if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
             raise ConfigError(f"{name}.{key}: {value!r} is not a number from 0 on")
@@ -235,7 +236,8 @@ def mixed_trace(
 
 def _workload(name: str) -> Workload:
     if name not in WORKLOADS:
-        raise ConfigError(f"workload: {name!r} is not one of {', '.join(WORKLOADS)}")
+        near = did_you_mean(name, WORKLOADS)
+        raise ConfigError(f"workload: {name!r} is not one of {', '.join(WORKLOADS)}{near}")
     return WORKLOADS[name]
 
 
