@@ -15,7 +15,6 @@ from typing import Final, NoReturn
 
 from .errors import XenmmError, did_you_mean
 from .report.layout import printable
-from .studies import guide
 from .studies.command import complain
 from .version import __version__
 
@@ -129,7 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for name in (name for group in _GROUPS.values() for name in group):
         import_module(f".studies.{name}_cli", __package__).add_parser(commands)
-    parser.set_defaults(command=guide.run, color="auto", parser=parser, root=parser)
+    parser.set_defaults(command=_guide, color="auto", parser=parser, root=parser)
     return parser
 
 
@@ -168,3 +167,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
             parts += map(super()._format_action, (each[name] for name in names))
             self._dedent()
         return "".join(parts)
+
+
+def _guide(args: argparse.Namespace) -> int:
+    from .studies import guide
+
+    return guide.run(args)

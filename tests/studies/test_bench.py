@@ -13,7 +13,7 @@ from oracle import Oracle
 import xenmm
 from xenmm.errors import ConfigError, XenmmError
 from xenmm.maps import DEFAULT_MAP, bundled
-from xenmm.studies import bench_arrays, bench_c, bench_machine, bench_targets
+from xenmm.studies import bench_arrays, bench_c, bench_machine, bench_startup, bench_targets
 from xenmm.studies.bench import PARTS, Effort, run
 from xenmm.studies.bench_cli import render
 from xenmm.studies.sampling import Series, interleaved, noise_of_pair
@@ -230,3 +230,29 @@ def test_check_exits_1_and_names_what_is_missed(monkeypatch, capsys, memory_map)
     assert main(["bench", "--quick"]) == 0
     assert main(["bench", "--quick", "--check", "--json", "-"]) == 1
     assert "speed of light" in capsys.readouterr().err
+
+
+class TestStartup:
+    def test_rows_are_of_the_peer_and_of_both_targets(self, record):
+        rows = {row["what"]: row for row in record["startup"]}
+        assert set(rows) == {"python -c pass", *bench_targets.STARTUP}
+        peer = rows["python -c pass"]["ms"]
+        for row in rows.values():
+            assert 0 < row["least_ms"] <= row["ms"] and row["noise"] >= 1
+            assert row["of_python"] == row["ms"] / peer
+        named = {t["name"] for t in record["targets"]}
+        assert {f"ms for {what}" for what in bench_targets.STARTUP} <= named
+
+    @pytest.mark.parametrize(
+        ("ms", "noise", "met"), [(60.0, 1.0, True), (60.1, 1.0, False), (65.9, 1.1, True)]
+    )
+    def test_target_is_held_to_the_noise_of_the_run(self, ms, noise, met):
+        rows = [{"what": "import xenmm", "ms": ms, "least_ms": ms, "of_python": 1.0, "noise": noise}]
+        assert [v.met for v in bench_targets.verdicts({"startup": rows})] == [met]
+
+    def test_numpy_imported_or_a_failing_command_stops_the_run(self, monkeypatch):
+        monkeypatch.setattr(bench_startup, "_HEAVY", "xenmm")
+        with pytest.raises(XenmmError, match="imports xenmm"):
+            bench_startup.measure(TINY)
+        with pytest.raises(XenmmError, match="exit code 3"):
+            bench_startup._run("-c", "raise SystemExit(3)")

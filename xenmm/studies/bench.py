@@ -20,14 +20,14 @@ from .. import _core
 from ..errors import ConfigError, did_you_mean
 from ..firmware.memory_map import MemoryMap
 from ..version import __version__
-from . import bench_arrays, bench_freezing, bench_scalar
+from . import bench_arrays, bench_freezing, bench_scalar, bench_startup
 from .bench_c import Compiler, Yardstick, find_compiler
 from .bench_machine import Subject, subjects
 from .bench_targets import verdicts
 
 RECORD_SCHEMA: Final = "xenmm-bench/1"
 #: Parts of a run, in their order.
-PARTS: Final = ("arrays", "threads", "calls", "inline", "freezing", "baking", "unicorn")
+PARTS: Final = ("arrays", "threads", "calls", "inline", "freezing", "baking", "unicorn", "startup")
 
 _ALIGNED: Final = ["-falign-loops=64", "-falign-functions=64"]
 
@@ -112,6 +112,8 @@ def _measure(part: str, found: dict[str, Subject], made: _Yardsticks, effort: Ef
         return bench_freezing.measure(found, made.freezing(), effort)
     if part == "baking":
         return bench_freezing.measure_baking(found["offset"], made.one_function())
+    if part == "startup":
+        return bench_startup.measure(effort)
     return bench_freezing.measure_unicorn(found["offset"], effort.unicorn_pages)
 
 

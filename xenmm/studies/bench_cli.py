@@ -40,7 +40,8 @@ def add_parser(commands: Any) -> None:
         "--only",
         action="append",
         metavar="PART",
-        help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, unicorn",
+        help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, "
+        "unicorn, startup",
     )
     command.add_output(parser, width=False)
     silicon_cli.add_arguments(parser)
@@ -90,6 +91,7 @@ def lines(record: dict[str, Any]) -> list[str]:
         ("freezing", _freezing),
         ("baking", _baking),
         ("unicorn", _unicorn),
+        ("startup", _startup),
     ):
         if record.get(part):
             parts.append(rows_of(record[part]))
@@ -176,6 +178,11 @@ def _baking(rows: list[dict[str, Any]]) -> list[str]:
 def _unicorn(rows: list[dict[str, Any]]) -> list[str]:
     head = ["Unicorn, TLB fills", "million/s"]
     return table([head, *([f"{r['callback']} callback", f"{r['million_fills_per_s']:.2f}"] for r in rows)])
+
+
+def _startup(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["Until it is there: whole processes", "ms", "of Python's own"]
+    return table([head, *([r["what"], f"{r['ms']:.1f}", f"{r['of_python']:.2f}"] for r in rows)])
 
 
 def _target(target: dict[str, Any]) -> str:

@@ -42,6 +42,8 @@ _ARRAY_OF_ONE_NS: Final = 250.0
 _INLINE_OF_PLAIN: Final = 1.05
 _TWO_THREADS: Final = 1.7
 _QUIET_LOAD: Final = 1.3
+#: Milliseconds of a whole process.
+STARTUP: Final = {"import xenmm": 60.0, "xenmm --version": 150.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def verdicts(record: dict[str, Any]) -> list[Verdict]:
         *_of_threads(record.get("threads", ())),
         *_of_calls(record.get("calls", ())),
         *_of_inline(record.get("inline", ())),
+        *_of_startup(record.get("startup", ())),
     ]
 
 
@@ -161,3 +164,9 @@ def _of_inline(rows: Iterable[_Row]) -> Iterator[Verdict]:
                 name = f"inline {way} of plain C ({', '.join(where)})"
                 noise = max(ways[way]["noise"], ways[by_hand]["noise"])
                 yield Verdict(name, ratio, _INLINE_OF_PLAIN, noise)
+
+
+def _of_startup(rows: Iterable[_Row]) -> Iterator[Verdict]:
+    for row in rows:
+        if row["what"] in STARTUP:
+            yield Verdict(f"ms for {row['what']}", row["ms"], STARTUP[row["what"]], row["noise"])
