@@ -26,11 +26,11 @@ cdef class _Memory:
     cdef readonly object host
     cdef readonly _Table frame_table_memory
     cdef readonly _Table m2p_memory
+    cdef readonly _Table compat_memory
     cdef void *lock
     cdef object __weakref__
     cdef int _make_tables(self, setup) except -1
     cdef int _fill_tail(self, uint64_t offset, uint64_t size, int value) except -1
-    cdef int _mark_m2p(self, uint64_t offset, uint64_t size) except -1
     cdef int _make_room(self, uint64_t node, uint64_t runs) except -1
     cdef int _insert_run(self, uint64_t smfn, uint64_t emfn, uint64_t node, bint boot) except -1
     cdef int _back_groups(self, uint64_t first, uint64_t end) except -1
@@ -43,7 +43,8 @@ cdef class _Memory:
 
 cdef class _Tables(_Memory):
     cdef list _held(self)
-    cdef uint64_t _trim_m2p(self, uint64_t byte, int value)
+    cdef dict _written_tables(self)
+    cdef uint64_t _trim_fills(self, _Table table, uint8_t *touched, list fills) except? 0
     cdef list _touched_pages(self, uint8_t *bits, uint64_t size)
 
 
@@ -60,6 +61,7 @@ cdef class _Saved(_Domains):
     cdef int _import_pages(
         self, _Table table, uint8_t *touched, uint64_t size, list pages, bytes data
     ) except -1
+    cdef int _import_tables(self, list pdxs, bytes data) except -1
     cdef int _import_domain(self, dict state) except -1
 
 

@@ -28,9 +28,11 @@ from xenmm.machine._domains cimport (
     gt_set_version,
 )
 from xenmm.machine._frames cimport (
+    compat_backed,
     frame_ok,
     list_init,
     m2p_backed,
+    page_is_free_head,
     pdx_backed,
     record,
     run_of,
@@ -39,9 +41,10 @@ from xenmm.machine._frames cimport (
 from xenmm.machine._grant_copy cimport grant_copy
 from xenmm.machine._grant_entries cimport nr_entries
 from xenmm.machine._heap cimport free_list, heap_free_chunk
+from xenmm.machine._holds cimport hold_of, hold_reserve
 from xenmm.machine._map cimport mapcache_init
 from xenmm.machine._ops cimport run_ops
-from xenmm.machine._pages cimport hold_of, hold_reserve
+from xenmm.machine._page_tables cimport table_of, table_reserve, table_set, tables_release
 from xenmm.machine._physmap cimport exchange, p2m_entry, p2m_reserve
 from xenmm.machine._state cimport (
     DOMID_IO,

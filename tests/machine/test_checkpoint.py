@@ -122,7 +122,7 @@ def test_altered_file_is_refused(saved):
     [
         (b"", "no checkpoint"),
         (b"\x7fELF" * 100, "no checkpoint"),
-        (b"xenmm-machine/2\n" + b"\0" * 100, "another version"),
+        (b"xenmm-machine/1\n" + b"\0" * 100, "another version"),
         (resealed(checkpoint.MAGIC + b"\0" * 64), "damaged"),
         (resealed(checkpoint.MAGIC + b"\xff" * 64), "damaged"),
     ],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["GNTCOPY", "GNTMAP", "GNTST", "GTF", "Domain", "Machine", "Op", "memflags"]
+__all__ = ["GNTCOPY", "GNTMAP", "GNTST", "GTF", "PTE", "Domain", "Machine", "Op", "memflags", "pte"]
 
 _HOMES = {
     "Machine": "machine",
@@ -13,6 +13,8 @@ _HOMES = {
     "GNTMAP": "grant_table",
     "GNTCOPY": "grant_table",
     "GTF": "grant_table",
+    "PTE": "page_table",
+    "pte": "page_table",
 }
 
 

@@ -82,6 +82,7 @@ cdef class _Domains(_Tables):
             "max_pages": d.max_pages,
             "xenheap_pages": d.xenheap_pages,
             "p2m_count": d.p2m_count,
+            "dirty_cpus": d.dirty_cpus,
             "iommu_used": d.iommu_used,
             "iommu_max": d.iommu_max,
             "iomem": [(d.iomem[2 * i], d.iomem[2 * i + 1]) for i in range(d.nr_iomem)],

@@ -13,6 +13,21 @@ cdef int _alloc_failed() except -1:
     raise MemoryError("no memory for a live machine's own books")
 
 
+cdef uint8_t *_bitmap(uint64_t bits) except NULL:
+    cdef uint8_t *made = <uint8_t *>calloc((bits >> 3) + 1, 1)
+    if made == NULL:
+        _alloc_failed()
+    return made
+
+
+cdef int _mark(uint8_t *slots, uint64_t offset, uint64_t size) except -1:
+    # The 2 MiB of a table that are backed.
+    cdef uint64_t slot
+    for slot in range(offset >> 21, (offset + size + (1 << 21) - 1) >> 21):
+        slots[slot >> 3] |= <uint8_t>(1 << (slot & 7))
+    return 0
+
+
 cdef class _Memory:
     """What a machine is made of: tables, heap, lock; at boot, and when memory is added."""
 
@@ -30,6 +45,8 @@ cdef class _Memory:
         m.by_page = setup.by_page
         m.nr_nodes = setup.nr_nodes
         m.dma_zone = setup.dma_zone
+        m.nr_cpus = setup.cpus
+        m.tlb_clock = 1
         self._make_tables(setup)
         self._make_heap(setup)
         m.domains = <domain **>calloc(NR_DOMIDS, sizeof(void *))
@@ -60,9 +77,12 @@ cdef class _Memory:
             free(m.node_free)
             free(m.groups)
             free(m.m2p_slots)
+            free(m.compat_slots)
             free(m.ft_touched)
             free(m.m2p_touched)
+            free(m.compat_touched)
             free(m.holds)
+            tables_release(m)
             free(m)
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
@@ -96,21 +116,29 @@ cdef class _Memory:
         m.m2p = <uint64_t *>self.m2p_memory.base
         m.ft_bytes = setup.frame_table_reserved
         m.m2p_bytes = setup.m2p_reserved
+        m.compat_bytes = setup.compat_reserved
         m.nr_groups = m.ft_bytes >> 21
         m.nr_m2p_slots = m.m2p_bytes >> 21
-        m.groups = <uint8_t *>calloc(m.nr_groups // 8 + 1, 1)
-        m.m2p_slots = <uint8_t *>calloc(m.nr_m2p_slots // 8 + 1, 1)
-        m.ft_touched = <uint8_t *>calloc((m.ft_bytes >> 15) + 1, 1)
-        m.m2p_touched = <uint8_t *>calloc((m.m2p_bytes >> 15) + 1, 1)
-        if m.groups == NULL or m.m2p_slots == NULL or m.ft_touched == NULL or m.m2p_touched == NULL:
-            _alloc_failed()
+        m.nr_compat_slots = m.compat_bytes >> 21
+        m.groups = _bitmap(m.nr_groups)
+        m.m2p_slots = _bitmap(m.nr_m2p_slots)
+        m.compat_slots = _bitmap(m.nr_compat_slots)
+        m.ft_touched = _bitmap(m.ft_bytes >> 12)
+        m.m2p_touched = _bitmap(m.m2p_bytes >> 12)
+        m.compat_touched = _bitmap(m.compat_bytes >> 12)
         for offset, size in setup.frame_table_pages:
             self.frame_table_memory.commit_zero(offset, size)
         for offset, size, value in setup.frame_table_fills:
             self._fill_tail(offset, size, value)
         for offset, size, value in setup.m2p_fills:
             self.m2p_memory.commit_pattern(offset, size, value)
-            self._mark_m2p(offset, size)
+            _mark(m.m2p_slots, offset, size)
+        if m.compat_bytes:
+            self.compat_memory = _Table(m.compat_bytes, "the compat M2P")
+            m.compat = <uint32_t *>self.compat_memory.base
+        for offset, size, value in setup.compat_fills:
+            self.compat_memory.commit_pattern(offset, size, value)
+            _mark(m.compat_slots, offset, size)
         for first, end in setup.groups:
             self._back_groups(first, end)
         return 0
@@ -123,12 +151,6 @@ cdef class _Memory:
         memset(self.frame_table_memory.base + offset, value, whole - offset)
         if whole < offset + size:
             self.frame_table_memory.commit_pattern(whole, offset + size - whole, value)
-        return 0
-
-    cdef int _mark_m2p(self, uint64_t offset, uint64_t size) except -1:
-        cdef uint64_t slot
-        for slot in range(offset >> 21, (offset + size + (1 << 21) - 1) >> 21):
-            self.m.m2p_slots[slot >> 3] |= <uint8_t>(1 << (slot & 7))
         return 0
 
     cdef int _back_groups(self, uint64_t first, uint64_t end) except -1:
@@ -188,12 +210,16 @@ cdef class _Memory:
                 self.frame_table_memory.commit_zero(offset, size)
             for offset, size, value in plan.m2p_fills:
                 self.m2p_memory.commit_pattern(offset, size, value)
+            for offset, size, value in plan.compat_fills:
+                self.compat_memory.commit_pattern(offset, size, value)
             self._make_room(plan.node, 2)
             if plan.cleared[1]:
                 memset(self.frame_table_memory.base + <uint64_t>plan.cleared[0], 0, <uint64_t>plan.cleared[1])
             self._fill_tail(plan.tail[0], plan.tail[1], 0xff)
             for offset, size, _ in plan.m2p_fills:
-                self._mark_m2p(offset, size)
+                _mark(m.m2p_slots, offset, size)
+            for offset, size, _ in plan.compat_fills:
+                _mark(m.compat_slots, offset, size)
             self._back_groups(plan.groups[0], plan.groups[1])
             m.max_page = max(m.max_page, <uint64_t>plan.emfn)
             m.max_pdx = max(m.max_pdx, <uint64_t>plan.end_pdx)

@@ -25,8 +25,13 @@ cdef class _Saved(_Domains):
         try:
             ft = self._touched_pages(m.ft_touched, m.ft_bytes)
             m2p = self._touched_pages(m.m2p_touched, m.m2p_bytes)
+            compat = self._touched_pages(m.compat_touched, m.compat_bytes)
+            tables = self._written_tables()
             return {
-                "numbers": [m.max_page, m.max_pdx, m.total_free, m.dirty_pages, m.mapcache_epoch],
+                "numbers": [
+                    m.max_page, m.max_pdx, m.total_free, m.dirty_pages, m.mapcache_epoch, m.tlb_clock
+                ],
+                "tlb_time": [m.tlb_time[i] for i in range(m.nr_cpus)],
                 "free_lists": bytes((<char *>m.free_lists)[: lists * NR_ORDERS * sizeof(page_list)]),
                 "free_orders": bytes((<char *>m.free_orders)[: lists * 4]),
                 "node_free": bytes((<char *>m.node_free)[: m.nr_nodes * 8]),
@@ -36,6 +41,10 @@ cdef class _Saved(_Domains):
                 "frame_table": self._pages_bytes(self.frame_table_memory, ft),
                 "m2p_pages": m2p,
                 "m2p": self._pages_bytes(self.m2p_memory, m2p),
+                "compat_pages": compat,
+                "compat": self._pages_bytes(self.compat_memory, compat) if compat else b"",
+                "table_pdxs": list(tables),
+                "tables": b"".join(tables.values()),
                 "holds": self._held(),
                 "domains": [self._export_domain(m.domains[i]) for i in self._domids()],
             }
@@ -100,7 +109,10 @@ cdef class _Saved(_Domains):
                     domain_release(m.domains[i])
                     m.domains[i] = NULL
             m.dom_io = NULL
-            m.max_page, m.max_pdx, m.total_free, m.dirty_pages, m.mapcache_epoch = state["numbers"]
+            m.max_page, m.max_pdx, m.total_free, m.dirty_pages, *clocks = state["numbers"]
+            m.mapcache_epoch, m.tlb_clock = clocks
+            for i, when in enumerate(state["tlb_time"]):
+                m.tlb_time[i] = when
             _overwrite(m.free_lists, state["free_lists"])
             _overwrite(m.free_orders, state["free_orders"])
             _overwrite(m.node_free, state["node_free"])
@@ -110,6 +122,10 @@ cdef class _Saved(_Domains):
             self._import_pages(self.frame_table_memory, m.ft_touched, m.ft_bytes, pages, data)
             pages, data = state["m2p_pages"], state["m2p"]
             self._import_pages(self.m2p_memory, m.m2p_touched, m.m2p_bytes, pages, data)
+            pages, data = state["compat_pages"], state["compat"]
+            if m.compat != NULL:
+                self._import_pages(self.compat_memory, m.compat_touched, m.compat_bytes, pages, data)
+            self._import_tables(state["table_pdxs"], state["tables"])
             if hold_reserve(m, len(state["holds"])):
                 _alloc_failed()
             for pdx, refs, types, page in state["holds"]:
@@ -136,6 +152,18 @@ cdef class _Saved(_Domains):
             memcpy(table.base + (page << 12), source + at, 4096)
             touched[page >> 3] |= <uint8_t>(1 << (page & 7))
             at += 4096
+        return 0
+
+    cdef int _import_tables(self, list pdxs, bytes data) except -1:
+        cdef const uint64_t *entries = <const uint64_t *><const char *>data
+        cdef uint64_t pdx
+        cdef uint32_t i
+        for pdx in pdxs:
+            if table_reserve(self.m, pdx):
+                _alloc_failed()
+            for i in range(512):
+                table_set(self.m, pdx, i, entries[i])
+            entries += 512
         return 0
 
     cdef int _import_domain(self, dict state) except -1:

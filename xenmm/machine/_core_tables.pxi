@@ -19,7 +19,7 @@ cdef class _Tables(_Memory):
             head = pdx & ~((<uint64_t>1 << order) - 1)
             if pdx_backed(self.m, head):
                 fields = record(self.m, head)
-                if (fields.count_info >> 55) & 3 == 3 and fields.owner >= order:
+                if page_is_free_head(fields) and fields.owner >= order:
                     return head, fields.owner
         return None
 
@@ -56,6 +56,64 @@ cdef class _Tables(_Memory):
                 self.m.m2p_touched[mfn >> 12] |= <uint8_t>(1 << ((mfn >> 9) & 7))
         return _view(self, &self.m.m2p[first], (end - first) * 8, writable)
 
+    def _compat_ok(self, uint64_t mfn):
+        return bool(compat_backed(self.m, mfn))
+
+    def _compat_entry(self, uint64_t mfn):
+        """The compat M2P's entry of a frame, or None where that table has no such slot."""
+        return self.m.compat[mfn] if compat_backed(self.m, mfn) else None
+
+    def _compat_view(self, uint64_t first, uint64_t end, bint writable):
+        cdef uint64_t mfn
+        if writable:
+            for mfn in range(first & ~<uint64_t>1023, end, 1024):
+                self.m.compat_touched[mfn >> 13] |= <uint8_t>(1 << ((mfn >> 10) & 7))
+        return _view(self, &self.m.compat[first], (end - first) * 4, writable)
+
+    def _compat_slots(self):
+        """Backed slots of 524,288 frames of the compat M2P as a little-endian bitmap."""
+        return bytes((<uint8_t *>self.m.compat_slots)[: self.m.nr_compat_slots // 8 + 1])
+
+    def _compat_touched(self):
+        """As the second of :meth:`_touched`, of the compat M2P."""
+        return _view(self, self.m.compat_touched, (self.m.compat_bytes >> 15) + 1, False)
+
+    def _tables(self):
+        """{pdx: its 512 entries as bytes} of every page written as a page table, ascending."""
+        self.acquire()
+        try:
+            return self._written_tables()
+        finally:
+            self.release()
+
+    cdef dict _written_tables(self):
+        cdef machine *m = self.m
+        cdef uint64_t i
+        cdef uint64_t *entries
+        pdxs = sorted([m.tables[i].key - 1 for i in range(m.tables_size) if m.tables[i].entries != NULL])
+        found = {}
+        for pdx in pdxs:
+            entries = table_of(m, pdx)
+            found[pdx] = bytes((<char *>entries)[:4096])
+        return found
+
+    def _table(self, uint64_t pdx):
+        """The 512 entries of a page as bytes; empty when all are 0."""
+        cdef uint64_t *entries
+        self.acquire()
+        entries = table_of(self.m, pdx)
+        found = bytes((<char *>entries)[:4096]) if entries != NULL else b""
+        self.release()
+        return found
+
+    def _tlb(self):
+        """(the TLB clock, when each TLB was flushed last)."""
+        return self.m.tlb_clock, [self.m.tlb_time[i] for i in range(self.m.nr_cpus)]
+
+    def _set_tlb_clock(self, uint32_t clock):
+        """Put the clock forward: a test of its end need not flush four billion times."""
+        self.m.tlb_clock = clock
+
     def _groups(self):
         """Backed groups as a little-endian bitmap."""
         return bytes((<uint8_t *>self.m.groups)[: self.m.nr_groups // 8 + 1])
@@ -72,11 +130,10 @@ cdef class _Tables(_Memory):
             _view(self, self.m.m2p_touched, m2p, False),
         )
 
-    def _trim(self, list fills):
+    def _trim(self, list m2p_fills, list compat_fills):
         """Give back pages of the tables that read as when they were new; return their bytes."""
         cdef uint64_t page, given = 0, boundary = self.m.max_pdx * 32
         cdef char *at
-        cdef int value
         self.acquire()
         for page in self._touched_pages(self.m.ft_touched, self.m.ft_bytes):
             at = self.frame_table_memory.base + (page << 12)
@@ -86,24 +143,32 @@ cdef class _Tables(_Memory):
             madvise(at, 4096, MADV_DONTNEED)
             self.m.ft_touched[page >> 3] &= <uint8_t>~(1 << (page & 7))
             given += 4096
-        for offset, size, value in fills:
-            for page in range(offset >> 12, (offset + size) >> 12, 8):
-                if self.m.m2p_touched[page >> 3]:
-                    given += self._trim_m2p(page >> 3, value)
+        given += self._trim_fills(self.m2p_memory, self.m.m2p_touched, m2p_fills)
+        if compat_fills:
+            given += self._trim_fills(self.compat_memory, self.m.compat_touched, compat_fills)
         self.release()
         return given
 
-    cdef uint64_t _trim_m2p(self, uint64_t byte, int value):
-        cdef uint64_t page, given = 0
+    cdef uint64_t _trim_fills(self, _Table table, uint8_t *touched, list fills) except? 0:
+        # Whole 4 KiB pages whose bytes are all what the table was filled with there.
+        cdef uint64_t page, given = 0, first, end
+        cdef int fill
         cdef char *at
-        for page in range(byte * 8, byte * 8 + 8):
-            at = self.m2p_memory.base + (page << 12)
-            if not (self.m.m2p_touched[byte] >> (page & 7)) & 1:
-                continue
-            if <uint8_t>at[0] == value and not memcmp(at, at + 1, 4095):
-                madvise(at, 4096, MADV_DONTNEED)
-                self.m.m2p_touched[byte] &= <uint8_t>~(1 << (page & 7))
-                given += 4096
+        for offset, size, value in fills:
+            first, end, fill = offset >> 12, (offset + size) >> 12, value
+            page = first
+            while page < end:
+                if not touched[page >> 3]:
+                    page = (page & ~<uint64_t>7) + 8
+                    continue
+                at = table.base + (page << 12)
+                if (touched[page >> 3] >> (page & 7)) & 1 and (
+                    <uint8_t>at[0] == fill and not memcmp(at, at + 1, 4095)
+                ):
+                    madvise(at, 4096, MADV_DONTNEED)
+                    touched[page >> 3] &= <uint8_t>~(1 << (page & 7))
+                    given += 4096
+                page += 1
         return given
 
     cdef list _touched_pages(self, uint8_t *bits, uint64_t size):

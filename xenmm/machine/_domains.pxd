@@ -25,6 +25,7 @@ from xenmm.machine._grant_entries cimport (
 from xenmm.machine._grant_map cimport release_mappings
 from xenmm.machine._pages cimport (
     look_at_end,
+    put_page,
     put_page_alloc_ref,
     share_xen_page_with_guest,
     xenheap_alloc,
@@ -36,6 +37,11 @@ from xenmm.machine._state cimport (
     NO_HANDLE,
     PGC_ALLOCATED,
     PGC_COUNT,
+    PGT_L2,
+    PGT_L3,
+    PGT_L4,
+    PGT_TYPE,
+    PGT_VALIDATED,
     active_entry,
     domain,
     grant_table,
@@ -45,6 +51,7 @@ from xenmm.machine._state cimport (
     maptrack,
     page_info,
 )
+from xenmm.machine._types cimport drop_pin, invalidate
 
 
 cdef enum:
@@ -233,28 +240,44 @@ cdef inline int domain_create(
     return rc
 
 
-cdef inline void domain_kill(machine *m, domain *d) noexcept nogil:
-    """Begin, or go on with, the end of a domain: drop its mappings, its P2M and its allocation references."""
-    cdef uint32_t pdx, next_pdx
+cdef inline void _relinquish(machine *m, domain *d, uint64_t table) noexcept nogil:
+    # Every page loses its pin, its place and its allocation's reference; tables of one level their validity.
+    cdef uint32_t pdx = d.pages.head
     cdef page_info *pg
     cdef uint64_t mfn, gfn
-    d.dying = 1
-    if m.naive:
-        release_mappings(m, d, True)
-    else:
-        release_mappings(m, d, False)
-    # Only now: a mapping of its own pages may have held the first of them.
-    pdx = d.pages.head
+    if pdx != LIST_NULL:
+        record(m, pdx).count_info += 1
     while pdx != LIST_NULL:
         pg = record(m, pdx)
-        next_pdx = pg.next
+        # One page's end may be that of others: this one and the next are kept by a reference.
+        pdx = pg.next
+        if pdx != LIST_NULL:
+            record(m, pdx).count_info += 1
+        drop_pin(m, pg)
         if pg.count_info & PGC_ALLOCATED:
             mfn = page_to_mfn(m, pg)
             gfn = m2p_read(m, mfn)
             if p2m_get(d, gfn) == mfn:
                 physmap_remove(m, d, gfn, mfn)
             put_page_alloc_ref(m, pg)
-        pdx = next_pdx
+        if (pg.type_info & (PGT_TYPE | PGT_VALIDATED)) == table | PGT_VALIDATED:
+            invalidate(m, pg)
+        put_page(m, pg)
+        m.n.put_page -= 1
+
+
+cdef inline void domain_kill(machine *m, domain *d) noexcept nogil:
+    """Begin, or go on with, the end of a domain: drop its mappings, its P2M and its allocation references."""
+    d.dying = 1
+    if m.naive:
+        release_mappings(m, d, True)
+    else:
+        release_mappings(m, d, False)
+    # Only now: a mapping of its own pages may have held the first of them. Then, from the root down, tables
+    # that are still in use hold nothing any more.
+    _relinquish(m, d, PGT_L4)
+    _relinquish(m, d, PGT_L3)
+    _relinquish(m, d, PGT_L2)
     look_at_end(m, d)
 
 

@@ -139,12 +139,21 @@ cdef inline uint64_t m2p_read(machine *m, uint64_t mfn) noexcept nogil:
     return m.m2p[mfn] if m2p_backed(m, mfn) else INVALID_M2P
 
 
+cdef inline bint compat_backed(machine *m, uint64_t mfn) noexcept nogil:
+    cdef uint64_t slot = mfn >> 19
+    return slot < m.nr_compat_slots and ((m.compat_slots[slot >> 3] >> (slot & 7)) & 1) != 0
+
+
 cdef inline void m2p_write(machine *m, uint64_t mfn, uint64_t gfn) noexcept nogil:
-    # An entry that already reads right is not written: it would cost a page of this process's memory.
+    # The compat entry, where there is one, is the low half (xen/arch/x86: set_gpfn_from_mfn). An entry that
+    # already reads right is not written: it would cost a page of this process's memory.
     m.n.m2p_writes += 1
     if m2p_backed(m, mfn) and m.m2p[mfn] != gfn:
         m.m2p[mfn] = gfn
         m.m2p_touched[mfn >> 12] |= <uint8_t>(1 << ((mfn >> 9) & 7))
+    if m.compat != NULL and compat_backed(m, mfn) and m.compat[mfn] != <uint32_t>gfn:
+        m.compat[mfn] = <uint32_t>gfn
+        m.compat_touched[mfn >> 13] |= <uint8_t>(1 << ((mfn >> 10) & 7))
 
 
 cdef inline heap_run *run_of(machine *m, uint64_t mfn) noexcept nogil:

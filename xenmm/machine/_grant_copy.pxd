@@ -36,7 +36,7 @@ from xenmm.machine._grant_entries cimport (
     set_status,
 )
 from xenmm.machine._map cimport map_frame, map_page, unmap
-from xenmm.machine._pages cimport domain_by_id, get_page, get_page_type, put_page, put_page_type
+from xenmm.machine._pages cimport domain_by_id, get_page, put_page
 from xenmm.machine._state cimport (
     DOMID_SELF,
     INVALID_MFN,
@@ -49,6 +49,7 @@ from xenmm.machine._state cimport (
     machine,
     page_info,
 )
+from xenmm.machine._types cimport get_page_type, put_page_type
 
 
 cdef struct copy_side:

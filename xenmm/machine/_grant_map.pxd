@@ -40,16 +40,7 @@ from xenmm.machine._grant_entries cimport (
     reduce_status,
     set_status,
 )
-from xenmm.machine._pages cimport (
-    domain_by_id,
-    get_page,
-    get_page_type,
-    io_permitted,
-    page_get_owner_and_reference,
-    put_page,
-    put_page_and_type,
-    put_page_type,
-)
+from xenmm.machine._pages cimport domain_by_id, get_page, io_permitted, page_get_owner_and_reference, put_page
 from xenmm.machine._state cimport (
     INVALID_MFN,
     NO_HANDLE,
@@ -62,6 +53,7 @@ from xenmm.machine._state cimport (
     op,
     page_info,
 )
+from xenmm.machine._types cimport get_page_type, put_page_and_type, put_page_type
 
 
 cdef inline int _take_references(

@@ -25,11 +25,13 @@ from xenmm.machine._frames cimport (
     touch_record,
 )
 from xenmm.machine._map cimport scrub_one_page
+from xenmm.machine._page_tables cimport table_drop
 from xenmm.machine._state cimport (
     INVALID_DIRTY_IDX,
     INVALID_M2P,
     LIST_NULL,
     MAX_ORDER,
+    NEED_TLBFLUSH,
     NR_ORDERS,
     NR_ZONES,
     PGC_NEED_SCRUB,
@@ -39,6 +41,7 @@ from xenmm.machine._state cimport (
     page_info,
     page_list,
 )
+from xenmm.machine._tlb cimport all_cpus, tlb_flush_stale, tlb_stamp
 
 
 cdef extern from *:
@@ -61,9 +64,8 @@ cdef inline void heap_insert(
     cdef page_info *pg = record(m, pdx)
     cdef page_list *chunks = free_list(m, node, zone, order)
     pg.count_info = PGC_STATE_FREE | (pg.count_info & PGC_NEED_SCRUB)
-    pg.type_info = first_dirty
+    pg.type_info = (pg.type_info & NEED_TLBFLUSH) | first_dirty
     pg.owner = order
-    pg.context = 0
     touch_record(m, pdx)
     if first_dirty == INVALID_DIRTY_IDX:
         list_add(m, chunks, pdx)
@@ -72,8 +74,12 @@ cdef inline void heap_insert(
     m.free_orders[node * NR_ZONES + zone] |= <uint32_t>1 << order
 
 
+cdef inline uint64_t first_dirty_of(page_info *pg) noexcept nogil:
+    return <uint32_t>pg.type_info
+
+
 cdef inline void heap_remove(machine *m, uint32_t pdx, uint32_t node, uint32_t zone) noexcept nogil:
-    # Off its list; what stays of the head is whether that one page is dirty.
+    # Off its list; what stays of the head is what every free page has: dirty or not, a TLB flush due or not.
     cdef page_info *pg = record(m, pdx)
     cdef uint32_t order = pg.owner
     cdef page_list *chunks = free_list(m, node, zone, order)
@@ -81,7 +87,7 @@ cdef inline void heap_remove(machine *m, uint32_t pdx, uint32_t node, uint32_t z
     if chunks.head == LIST_NULL:
         m.free_orders[node * NR_ZONES + zone] &= ~(<uint32_t>1 << order)
     pg.count_info &= PGC_NEED_SCRUB
-    pg.type_info = 0
+    pg.type_info &= NEED_TLBFLUSH
     pg.owner = 0
 
 
@@ -114,7 +120,7 @@ cdef inline void heap_free_chunk(
         buddy = pdx ^ mask
         if not _mergeable(m, mfn ^ mask, buddy, order, run):
             break
-        buddy_dirty = record(m, buddy).type_info
+        buddy_dirty = first_dirty_of(record(m, buddy))
         heap_remove(m, buddy, node, zone)
         if buddy < pdx:
             if buddy_dirty == INVALID_DIRTY_IDX and first_dirty != INVALID_DIRTY_IDX:
@@ -142,7 +148,7 @@ cdef inline uint32_t _find_chunk(
             have = _ctz(orders)
             chunks = free_list(m, node, zone, have)
             pdx = chunks.head
-            if dirty or record(m, pdx).type_info == INVALID_DIRTY_IDX:
+            if dirty or first_dirty_of(record(m, pdx)) == INVALID_DIRTY_IDX:
                 return pdx
             list_del(m, chunks, pdx)
             list_add_tail(m, chunks, pdx)
@@ -171,9 +177,10 @@ cdef inline uint32_t heap_alloc(
     bint scrub
 ) noexcept nogil:
     """Take 2**order pages; return the pdx of the first, or LIST_NULL. Their records come back zeroed."""
-    cdef uint32_t i, pdx, zone, have, tried = node
+    cdef uint32_t i, pdx, zone, have, tried = node, stamp = 0
     cdef uint64_t first_dirty, mfn
     cdef page_info *pg
+    cdef bint stale = False
     # A single page is quickly scrubbed; larger chunks are taken dirty only when no node has a clean one.
     pdx = _find_node_chunk(m, zone_lo, zone_hi, order, &tried, exact_node, order == 0 or not scrub)
     if pdx == LIST_NULL and order and scrub:
@@ -185,7 +192,7 @@ cdef inline uint32_t heap_alloc(
     mfn = page_to_mfn(m, pg)
     zone = zone_of(mfn)
     have = pg.owner
-    first_dirty = pg.type_info
+    first_dirty = first_dirty_of(pg)
     heap_remove(m, pdx, tried, zone)
     while have > order:
         # The lower half goes back; the chunk is cut from the upper end. A dirty index below the half is the
@@ -210,8 +217,14 @@ cdef inline uint32_t heap_alloc(
             m.dirty_pages -= 1
             if scrub:
                 scrub_one_page(m, pg)
+        if pg.type_info & NEED_TLBFLUSH and pg.context <= m.tlb_clock:
+            # One flush does for all of them: that of the page used last.
+            stamp = max(stamp, pg.context)
+            stale = True
         pg.count_info = 0
         pg.type_info = 0
+    if stale:
+        tlb_flush_stale(m, all_cpus(m), stamp)
     return pdx
 
 
@@ -226,8 +239,14 @@ cdef inline void heap_free(machine *m, uint32_t pdx, uint32_t order, bint need_s
         pg.prev = 0
         pg.count_info = PGC_NEED_SCRUB if need_scrub else 0
         pg.type_info = 0
+        if not m.nr_cpus:
+            pg.context = 0
+        elif pg.owner:
+            # A page that nobody owned needs no flush.
+            pg.type_info = NEED_TLBFLUSH
+            tlb_stamp(m, pg)
         pg.owner = 0
-        pg.context = 0
+        table_drop(m, pdx + i)
         m2p_write(m, mfn + i, INVALID_M2P)
     if need_scrub:
         m.dirty_pages += <uint64_t>1 << order
@@ -249,20 +268,20 @@ cdef inline uint64_t heap_scrub_node(machine *m, uint32_t node, uint64_t budget)
             continue
         for order in reversed(range(NR_ORDERS)):
             chunks = free_list(m, node, zone, order)
-            while chunks.tail != LIST_NULL and record(m, chunks.tail).type_info != INVALID_DIRTY_IDX:
+            while chunks.tail != LIST_NULL and first_dirty_of(record(m, chunks.tail)) != INVALID_DIRTY_IDX:
                 pdx = chunks.tail
-                first = <uint32_t>record(m, pdx).type_info
+                first = <uint32_t>first_dirty_of(record(m, pdx))
                 for i in range(first, <uint32_t>1 << order):
                     pg = record(m, pdx + i)
                     if pg.count_info & PGC_NEED_SCRUB:
                         if done == budget:
-                            record(m, pdx).type_info = i
+                            record(m, pdx).type_info = (record(m, pdx).type_info & NEED_TLBFLUSH) | i
                             return done
                         pg.count_info &= ~PGC_NEED_SCRUB
                         m.dirty_pages -= 1
                         done += 1
                         scrub_one_page(m, pg)
                 list_del(m, chunks, pdx)
-                record(m, pdx).type_info = INVALID_DIRTY_IDX
+                record(m, pdx).type_info |= INVALID_DIRTY_IDX
                 list_add(m, chunks, pdx)
     return done

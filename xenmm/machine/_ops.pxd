@@ -4,6 +4,7 @@
 from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENXIO, EPERM, ESRCH
 from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 
+from xenmm cimport mfn_to_pdx
 from xenmm.machine._domains cimport finish_dying
 from xenmm.machine._frames cimport (
     frame_ok,
@@ -30,22 +31,19 @@ from xenmm.machine._grant_entries cimport (
 from xenmm.machine._grant_map cimport grant_map, grant_unmap
 from xenmm.machine._grant_transfer cimport grant_transfer
 from xenmm.machine._heap cimport heap_free, heap_scrub_node
+from xenmm.machine._holds cimport hold_find, hold_of, hold_reserve
 from xenmm.machine._map cimport map_frame, map_page, unmap
+from xenmm.machine._page_tables cimport TABLE_ENTRIES, table_get
 from xenmm.machine._pages cimport (
     MEMF_ORDER,
     assign_page,
     domheap_alloc,
     get_page,
-    get_page_type,
-    hold_find,
-    hold_of,
-    hold_reserve,
     look_at_end,
     may_assign,
     owner_of,
     put_page,
     put_page_alloc_ref,
-    put_page_type,
     steal_page,
 )
 from xenmm.machine._physmap cimport p2m_get, p2m_reserve, physmap_add, physmap_remove, populate, remove_page
@@ -67,6 +65,8 @@ from xenmm.machine._state cimport (
     op,
     page_info,
 )
+from xenmm.machine._tlb cimport tlb_flush
+from xenmm.machine._types cimport get_page_type, mmu_update, pin_table, put_page_type, unpin_table
 
 
 cdef enum:
@@ -94,6 +94,12 @@ cdef enum:
     OP_MAP_PAGE = 41
     OP_UNMAP_PAGE = 42
     OP_SCRUB = 50
+    OP_PIN_TABLE = 60
+    OP_UNPIN_TABLE = 61
+    OP_MMU_UPDATE = 62
+    OP_PTE_GET = 63
+    OP_FLUSH_TLB = 64
+    OP_RUN_ON = 65
 
 
 cdef inline bint _in_use(domain *d, uint32_t ref) noexcept nogil:
@@ -329,6 +335,41 @@ cdef inline int _on_frame(machine *m, domain *d, op *o) noexcept nogil:
     return _steal(m, d, pg, o.frame) if o.code == OP_STEAL else -EINVAL
 
 
+cdef inline int _on_table(machine *m, domain *d, op *o) noexcept nogil:
+    if o.code == OP_PIN_TABLE:
+        return pin_table(m, d, o.frame, o.flags)
+    if o.code == OP_UNPIN_TABLE:
+        return unpin_table(m, d, o.frame)
+    return mmu_update(m, d, o.frame, o.ref, o.addr, &o.out)
+
+
+cdef inline int _pte_get(machine *m, op *o) noexcept nogil:
+    if not frame_ok(m, o.frame):
+        return -ENXIO
+    if o.ref >= TABLE_ENTRIES:
+        return -EINVAL
+    o.out = table_get(m, mfn_to_pdx(m.p, o.frame), o.ref)
+    return 0
+
+
+cdef inline int _on_tlb(machine *m, domain *d, op *o) noexcept nogil:
+    # ref: a TLB; to flush: ~0 for every one.
+    cdef uint32_t cpu
+    if o.code == OP_FLUSH_TLB and o.ref == <uint32_t>~0 and m.nr_cpus:
+        for cpu in range(m.nr_cpus):
+            tlb_flush(m, cpu)
+        return 0
+    if o.ref >= m.nr_cpus:
+        return -EINVAL
+    if o.code == OP_FLUSH_TLB:
+        tlb_flush(m, o.ref)
+        return 0
+    if d == NULL:
+        return -ESRCH
+    d.dirty_cpus |= <uint64_t>1 << o.ref
+    return 0
+
+
 cdef inline int run_op(machine *m, op *o) noexcept nogil:
     """Carry one operation out; its status is a GNTST code for grant operations, else 0 or -errno."""
     cdef domain *d = m.domains[o.dom] if o.dom < NR_DOMIDS else NULL
@@ -356,8 +397,14 @@ cdef inline int run_op(machine *m, op *o) noexcept nogil:
             return -EINVAL
         if o.code == OP_ALLOC and (d != NULL or o.dom == DOMID_INVALID):
             return _alloc(m, d, o)
+    if o.code == OP_PTE_GET:
+        return _pte_get(m, o)
+    if o.code == OP_FLUSH_TLB or o.code == OP_RUN_ON:
+        return _on_tlb(m, d, o)
     if d == NULL:
         return -ESRCH
+    if o.code >= OP_PIN_TABLE and o.code <= OP_MMU_UPDATE:
+        return _on_table(m, d, o)
     if o.code == OP_GRANT:
         return _grant(d, o)
     if o.code == OP_GRANT_END:

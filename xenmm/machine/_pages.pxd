@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Pages in use: owners, reference counts, type counts, allocation for domains and for Xen.
+"""Pages in use: owners, reference counts, allocation for domains and for Xen.
 
-Follows xen/arch/x86/mm.c (page_get_owner_and_reference, get_page, put_page, _get_page_type, _put_page_type,
-steal_page, share_xen_page_with_guest) and xen/common/page_alloc.c (alloc_domheap_pages, free_domheap_pages,
+Follows xen/arch/x86/mm.c (page_get_owner_and_reference, get_page, put_page, steal_page,
+share_xen_page_with_guest) and xen/common/page_alloc.c (alloc_domheap_pages, free_domheap_pages,
 assign_pages).
 
-Differs from Xen: one lock guards the machine, so no compare-and-exchange; page tables have no contents, so
-validation is counted and always succeeds.
+Differs from Xen: one lock guards the machine, so no compare-and-exchange.
 """
 
 from libc.errno cimport E2BIG, EBUSY, EINVAL, ENOMEM
@@ -32,13 +31,9 @@ from xenmm.machine._state cimport (
     PGC_COUNT,
     PGC_STATE,
     PGC_XEN_HEAP,
-    PGT_COUNT,
-    PGT_L4,
-    PGT_TYPE,
     PGT_VALIDATED,
     PGT_WRITABLE,
     domain,
-    hold,
     machine,
     page_info,
 )
@@ -161,45 +156,6 @@ cdef inline void put_page_alloc_ref(machine *m, page_info *pg) noexcept nogil:
         put_page(m, pg)
 
 
-# Type counts. Types exclude one another: a page changes its type only while nobody uses it as the old one.
-
-cdef inline bint get_page_type(machine *m, page_info *pg, uint64_t type) noexcept nogil:
-    cdef uint64_t x = pg.type_info
-    m.n.get_page_type += 1
-    if ((x + 1) & PGT_COUNT) == 0:
-        return False
-    if (x & PGT_TYPE) != type:
-        if x & PGT_COUNT:
-            return False
-        x = (x & ~(PGT_TYPE | PGT_VALIDATED)) | type
-        if type == PGT_WRITABLE:
-            x |= PGT_VALIDATED
-    if not x & PGT_VALIDATED:
-        m.n.validations += 1
-        x |= PGT_VALIDATED
-    pg.type_info = x + 1
-    return True
-
-
-cdef inline bint put_page_type(machine *m, page_info *pg) noexcept nogil:
-    # False: there was no type reference to drop; nothing changed.
-    cdef uint64_t x = pg.type_info
-    m.n.put_page_type += 1
-    if (x & PGT_COUNT) == 0 or (pg.count_info & PGC_STATE) != 0:
-        return False
-    x -= 1
-    # Page tables lose their validation with their last use; descriptor and writable pages keep it.
-    if (x & PGT_COUNT) == 0 and (x & PGT_TYPE) <= PGT_L4:
-        x &= ~PGT_VALIDATED
-    pg.type_info = x
-    return True
-
-
-cdef inline void put_page_and_type(machine *m, page_info *pg) noexcept nogil:
-    put_page_type(m, pg)
-    put_page(m, pg)
-
-
 # Allocation.
 
 cdef inline uint32_t domheap_alloc(machine *m, domain *d, uint32_t flags) noexcept nogil:
@@ -291,53 +247,3 @@ cdef inline bint xenheap_free(machine *m, uint32_t pdx) noexcept nogil:
     pg.count_info = 0
     heap_free(m, pdx, 0, True)
     return True
-
-
-# What the user of the machine holds: each reference taken by name is written down, so that no reference of a
-# grant or of the allocation can be dropped by mistake, and the audit knows whom every count belongs to.
-
-cdef inline hold *hold_find(machine *m, uint64_t pdx) noexcept nogil:
-    # Its place in the table, or the empty place where it would go.
-    cdef uint64_t i = (pdx * <uint64_t>0x9e3779b97f4a7c15) >> 20
-    while True:
-        i &= m.holds_size - 1
-        if m.holds[i].key == pdx + 1 or m.holds[i].key == 0:
-            return &m.holds[i]
-        i += 1
-
-
-cdef inline int hold_reserve(machine *m, uint64_t more) noexcept nogil:
-    """Room for ``more`` further entries, so that none can fail; what is held no more is left behind."""
-    cdef hold *old = m.holds
-    cdef uint64_t i, old_size = m.holds_size, size = 64, live = more
-    cdef hold *fresh
-    if (m.holds_used + more) * 2 < m.holds_size:
-        return 0
-    for i in range(old_size):
-        live += old[i].refs or old[i].types or old[i].page
-    while live * 4 >= size:
-        size *= 2
-    fresh = <hold *>calloc(size, sizeof(hold))
-    if fresh == NULL:
-        return -ENOMEM
-    m.holds = fresh
-    m.holds_size = size
-    m.holds_used = 0
-    for i in range(old_size):
-        if old[i].refs or old[i].types or old[i].page:
-            hold_find(m, old[i].key - 1)[0] = old[i]
-            m.holds_used += 1
-    free(old)
-    return 0
-
-
-cdef inline hold *hold_of(machine *m, uint64_t pdx) noexcept nogil:
-    """The entry of a page, made when it has none; NULL without memory."""
-    cdef hold *h
-    if hold_reserve(m, 1):
-        return NULL
-    h = hold_find(m, pdx)
-    if h.key == 0:
-        h.key = pdx + 1
-        m.holds_used += 1
-    return h

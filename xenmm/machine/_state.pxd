@@ -7,12 +7,13 @@
           | next | prev | count_info | type_info | owner | context |
 
 ``next`` and ``prev`` are the list links, ``owner`` the pdx of the owner's struct domain, all three as 32-bit
-pdx. Of the head of a free chunk ``owner`` is the chunk's order and ``type_info`` the index of its first
-dirty page. ``context`` is the TLB timestamp in Xen; here it is free for embedders, save in the record of a
-domain's own page, which holds domid + 1 there.
+pdx. Of the head of a free chunk ``owner`` is the chunk's order and the low word of ``type_info`` the index of
+its first dirty page. ``context`` is the TLB timestamp on a machine with ``cpus``, as in Xen, else free for
+embedders; the record of a domain's own page holds domid + 1 there.
 
-Bits of count_info: 63 allocated (of a free page: needs scrubbing), 62 xen_heap, 56:55 state, 54:0 count.
-Bits of type_info: 63:61 type, 59 pinned, 58 validated, 55:0 count.
+Bits of count_info: 63 allocated (of a free page: needs scrubbing), 62 xen_heap, 59:58 state, 56:0 count.
+Bits of type_info: 63:61 type, 59 pinned, 58 validated, 54:0 count; of a free page: 32 TLBs need a flush
+before its next use, 31:0 first dirty page.
 """
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -25,17 +26,20 @@ cdef extern from *:
     #define XENMM_PGC_ALLOCATED   (1ull << 63)
     #define XENMM_PGC_NEED_SCRUB  XENMM_PGC_ALLOCATED
     #define XENMM_PGC_XEN_HEAP    (1ull << 62)
-    #define XENMM_PGC_STATE       (3ull << 55)
-    #define XENMM_PGC_STATE_FREE  (3ull << 55)
-    #define XENMM_PGC_COUNT       ((1ull << 55) - 1)
+    #define XENMM_PGC_STATE       (3ull << 58)
+    #define XENMM_PGC_STATE_FREE  (3ull << 58)
+    #define XENMM_PGC_COUNT       ((1ull << 57) - 1)
     #define XENMM_PGT_TYPE        (7ull << 61)
     #define XENMM_PGT_WRITABLE    (7ull << 61)
     #define XENMM_PGT_SEG_DESC    (5ull << 61)
     #define XENMM_PGT_L4          (4ull << 61)
+    #define XENMM_PGT_L3          (3ull << 61)
+    #define XENMM_PGT_L2          (2ull << 61)
     #define XENMM_PGT_L1          (1ull << 61)
     #define XENMM_PGT_PINNED      (1ull << 59)
     #define XENMM_PGT_VALIDATED   (1ull << 58)
-    #define XENMM_PGT_COUNT       ((1ull << 56) - 1)
+    #define XENMM_PGT_COUNT       ((1ull << 55) - 1)
+    #define XENMM_NEED_TLBFLUSH   (1ull << 32)
     #define XENMM_INVALID_M2P     (~0ull)
     #define XENMM_SHARED_M2P      (~0ull - 1)
     #define XENMM_INVALID_MFN     (~0ull)
@@ -52,10 +56,13 @@ cdef extern from *:
     const uint64_t PGT_WRITABLE "XENMM_PGT_WRITABLE"
     const uint64_t PGT_SEG_DESC "XENMM_PGT_SEG_DESC"
     const uint64_t PGT_L4 "XENMM_PGT_L4"
+    const uint64_t PGT_L3 "XENMM_PGT_L3"
+    const uint64_t PGT_L2 "XENMM_PGT_L2"
     const uint64_t PGT_L1 "XENMM_PGT_L1"
     const uint64_t PGT_PINNED "XENMM_PGT_PINNED"
     const uint64_t PGT_VALIDATED "XENMM_PGT_VALIDATED"
     const uint64_t PGT_COUNT "XENMM_PGT_COUNT"
+    const uint64_t NEED_TLBFLUSH "XENMM_NEED_TLBFLUSH"
     const uint64_t INVALID_M2P "XENMM_INVALID_M2P"
     const uint64_t SHARED_M2P "XENMM_SHARED_M2P"
     const uint64_t INVALID_MFN "XENMM_INVALID_MFN"
@@ -76,6 +83,7 @@ cdef enum:
     DOMID_INVALID = 0x7ff4
     NR_DOMIDS = 0x8000
     P2M_LIMIT = 1 << 30       # gfns a domain may use: 4 TiB of guest space
+    MAX_CPUS = 64             # TLBs that a machine may have
 
 
 cdef struct page_info:
@@ -125,6 +133,10 @@ cdef struct counters:
     uint64_t unmap_domain_page
     uint64_t mapcache_hits
     uint64_t tlb_flushes
+    uint64_t need_flush_tlb_flush
+    uint64_t mmu_updates
+    uint64_t pins
+    uint64_t unpins
     uint64_t grant_maps
     uint64_t grant_unmaps
     uint64_t grant_releases
@@ -214,6 +226,7 @@ cdef struct domain:
     uint64_t iommu_max          # device mappings its IOMMU tables have room for
     uint64_t *iomem             # pairs [smfn, emfn) that it may map
     uint64_t nr_iomem
+    uint64_t dirty_cpus         # bitmap of TLBs that may hold its translations
     domain *next_finish         # dying domains that may be at their end
     grant_table gt
 
@@ -224,6 +237,14 @@ cdef struct hold:
     uint64_t refs
     uint64_t types
     uint64_t page               # 1: the page itself, which no domain owns
+
+
+# What stands in a page that was written as a page table, by pdx: open addressing, key 0 is empty. RAM has no
+# other contents here.
+cdef struct table_entries:
+    uint64_t key                # pdx + 1
+    uint64_t *entries           # 512; NULL when nothing stands there any more
+    uint64_t used               # of them not 0
 
 
 cdef struct mapcache_vcpu:
@@ -241,12 +262,17 @@ cdef struct machine:
     const xenmm_params *p
     page_info *frame_table      # the record of pdx 0 in this process
     uint64_t *m2p               # the entry of mfn 0 in this process
+    uint32_t *compat            # the compat M2P's entry of mfn 0, or NULL where the profile has none
     uint8_t *m2p_slots          # bitmap over 262,144 frames: the slot is backed
+    uint8_t *compat_slots       # bitmap over 524,288 frames
     uint64_t nr_m2p_slots
+    uint64_t nr_compat_slots
     uint8_t *ft_touched         # bitmaps over 4 KiB of each table: written since it was backed
     uint8_t *m2p_touched
+    uint8_t *compat_touched
     uint64_t ft_bytes
     uint64_t m2p_bytes
+    uint64_t compat_bytes
     uint64_t max_page           # grow when memory is added; the compression never does
     uint64_t max_pdx
     uint64_t nr_groups
@@ -272,6 +298,13 @@ cdef struct machine:
     hold *holds
     uint64_t holds_size         # a power of two
     uint64_t holds_used
+    table_entries *tables
+    uint64_t tables_size        # a power of two
+    uint64_t tables_used        # places taken, of entries that are gone too
+    uint64_t nr_tables          # pages that have entries
+    uint32_t nr_cpus            # TLBs; 0: none is modelled, and the context word is the embedder's
+    uint32_t tlb_clock
+    uint32_t[64] tlb_time       # when each TLB was flushed last
     counters n
 
 

@@ -66,20 +66,29 @@ def usable_frames(host: Host, reserve: Iterable[Run]) -> list[Run]:
     return runs
 
 
-def take_boot_tables(host: Host, ranges: Iterable[Run]) -> tuple[BootAllocator, dict[int, int]]:
-    """Take what boot's tables occupy; also return, for each backed 2 MiB of the M2P, its first mfn."""
+class M2pBacking(NamedTuple):
+    """First mfn behind each backed 2 MiB of the M2P and of the compat M2P."""
+
+    m2p: dict[int, int]
+    compat: dict[int, int]
+
+
+def take_boot_tables(host: Host, ranges: Iterable[Run]) -> tuple[BootAllocator, M2pBacking]:
+    """Take what boot's tables occupy; also return what is behind the M2Ps."""
     memory = BootAllocator(ranges)
-    backing: dict[int, int] = {}
+    backing = M2pBacking({}, {})
     for table in (host.frame_table, host.m2p, host.compat_m2p):
         if table is None:
             continue
         for offset, frames, count in table.chunks:
             for i in range(count):
                 mfn = memory.take(frames, frames)
-                if table is host.m2p:
-                    first = (offset >> 21) + i * frames // _FRAMES_2M
-                    for k in range(max(1, frames // _FRAMES_2M)):
-                        backing[first + k] = mfn + k * _FRAMES_2M
+                if table is host.frame_table:
+                    continue
+                slots = backing.m2p if table is host.m2p else backing.compat
+                first = (offset >> 21) + i * frames // _FRAMES_2M
+                for k in range(max(1, frames // _FRAMES_2M)):
+                    slots[first + k] = mfn + k * _FRAMES_2M
     for _ in range(host.page_table_bytes >> PAGE_SHIFT):
         memory.take(1, 1)
     return memory, backing
@@ -110,9 +119,7 @@ def _by_node(run: Run, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int,
         yield at, end, 0
 
 
-def heap_runs(
-    host: Host, reserve: Iterable[Run] = ()
-) -> tuple[list[HeapRun], tuple[int, ...], dict[int, int]]:
+def heap_runs(host: Host, reserve: Iterable[Run] = ()) -> tuple[list[HeapRun], tuple[int, ...], M2pBacking]:
     """Lay the heap out.
 
     Returns
@@ -121,8 +128,8 @@ def heap_runs(
         All RAM in use, ascending, heap and boot's.
     nodes : tuple of int
         Node ids; a run's ``node`` is an index into them.
-    m2p_backing : dict of int to int
-        First mfn behind each backed 2 MiB of the M2P.
+    backing : M2pBacking
+        What is behind the M2Ps.
     """
     nodes, spans = node_ranges(host)
     memory, backing = take_boot_tables(host, usable_frames(host, reserve))

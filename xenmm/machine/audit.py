@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ..constants import COMPAT_M2P_ENTRY_BYTES
 from ..errors import MachineError
 from .grant_table import DOMID_IO
 from .page_info import (
@@ -19,8 +20,12 @@ from .page_info import (
     PGC_STATE_FREE,
     PGC_XEN_HEAP,
     PGT_COUNT_MASK,
+    PGT_PINNED,
+    PGT_TYPE_SHIFT,
+    PGT_VALIDATED,
     page_info_dtype,
 )
+from .page_table import PTE
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -45,6 +50,9 @@ _MAPTRACK: Final = (("ref", "<u4"), ("flags", "<u2"), ("domid", "<u2"), ("host_a
 #: A mapping of an I/O frame, in maptrack flags (ours, see _grant_map.pxd).
 IO_FRAME: Final = 0x8000
 _NO_HANDLE: Final = 0xFFFFFFFF
+#: Slots of a root table that are Xen's.
+_XEN_SLOTS: Final = range(256, 272)
+_FRAME: Final = ((1 << 52) - 1) & ~0xFFF
 
 
 def active_dtype() -> Any:
@@ -121,16 +129,19 @@ def audit(machine: Machine) -> AuditReport:
     """Check every invariant of a machine.
 
     Free lists are consistent, merged and disjoint; every page in use has one owner, on whose list it is;
-    reference and type counts equal the sum of what holds them; M2P and P2M are inverse; pins and status words
-    equal the mappings; no page is lost.
+    reference and type counts equal the sum of what holds them, entries of page tables and pins among them;
+    M2P and P2M are inverse, and the compat M2P is the M2P's low half; pins and status words of grants equal
+    the mappings; no page is lost.
     """
     books = _read(machine)
     _audit_free(books)
     _audit_domains(books)
     _audit_grants(books)
     _audit_holds(books)
+    _audit_tables(books)
     _audit_records(books)
     _audit_m2p(books)
+    _audit_compat(books)
     _audit_total(books)
     return AuditReport(tuple(books.errors), dict(books.pages))
 
@@ -340,6 +351,40 @@ def _audit_holds(books: _Books) -> None:
     books.pages["held"] = held
 
 
+def _audit_tables(books: _Books) -> None:
+    # What stands in validated page tables, and pins, hold what they name.
+    import numpy as np
+
+    machine = books.machine
+    for pdx, entries in machine._tables().items():
+        type_info = machine._record(pdx)[3]
+        level = type_info >> PGT_TYPE_SHIFT
+        if machine._free_chunk_of(pdx) is not None:
+            books.wrong(f"pdx {pdx:#x} is free, but page-table entries stand in it")
+        elif type_info & PGT_VALIDATED and level <= 4:
+            for index, entry in enumerate(np.frombuffer(entries, dtype=np.uint64).tolist()):
+                if entry & PTE.present and not (level == 4 and index in _XEN_SLOTS):
+                    _refer_entry(books, level, entry)
+    pinned = (books.records["type_info"] & np.uint64(PGT_PINNED)) != 0
+    pinned &= (books.records["count_info"] & np.uint64(PGC_STATE)) != PGC_STATE_FREE
+    for pdx, type_info in zip(
+        books.pdxs[pinned].tolist(), books.records["type_info"][pinned].tolist(), strict=True
+    ):
+        books.refer(pdx, 1, 1)
+        if not 1 <= type_info >> PGT_TYPE_SHIFT <= 4 or not type_info & PGT_VALIDATED:
+            books.wrong(f"pdx {pdx:#x} is pinned, but no page table")
+
+
+def _refer_entry(books: _Books, level: int, entry: int) -> None:
+    machine, mfn = books.machine, (entry & _FRAME) >> 12
+    if not machine._frame_ok(mfn):
+        return
+    pdx = machine.host.mfn_to_pdx_unchecked(mfn)
+    owner = machine._record(pdx)[4]
+    if owner != machine._domain(DOMID_IO)["pdx"]:
+        books.refer(pdx, 1, 1 if level > 1 or entry & PTE.rw else 0)
+
+
 def _in_spans(books: _Books) -> Any:
     # Which of the records seen lie in a free chunk.
     import numpy as np
@@ -388,7 +433,8 @@ def _audit_dirty(books: _Books, free: Any, heads: Any) -> None:
     books.expect("dirty free pages", books.machine._free_lists()[3], len(dirty))
     if not len(dirty):
         return
-    firsts = dict(zip(books.pdxs[heads].tolist(), books.records["type_info"][heads].tolist(), strict=True))
+    first_dirty = (books.records["type_info"][heads] & np.uint64(0xFFFFFFFF)).tolist()
+    firsts = dict(zip(books.pdxs[heads].tolist(), first_dirty, strict=True))
     starts = np.array([s for s, _ in books.free_spans], dtype=np.int64)
     owner = starts[np.searchsorted(starts, dirty, side="right") - 1]
     for pdx, head in zip(dirty.tolist(), owner.tolist(), strict=True):
@@ -417,11 +463,44 @@ def _audit_m2p(books: _Books) -> None:
                 books.wrong(f"mfn {mfn:#x} is at gfn {gfn:#x}, its M2P entry says {int(table[mfn]):#x}")
     mfns = _touched(machine._touched()[1], 512, machine.max_page)
     entries = table[mfns]
-    fills = {int.from_bytes(bytes([value]) * 8, "little") for *_, value in machine.m2p_fills}
-    odd = ~np.isin(entries, np.array(sorted({_INVALID, _SHARED, *fills}), dtype=np.uint64))
+    odd = ~np.isin(entries, np.array([_INVALID, _SHARED], dtype=np.uint64))
+    odd &= ~np.isin(entries, _patterns(machine.m2p_fills, np.uint64))
     for mfn, gfn in zip(mfns[odd].tolist(), entries[odd].tolist(), strict=True):
         if places.get(mfn, (0, -1))[1] != gfn:
             books.wrong(f"the M2P places mfn {mfn:#x} at gfn {gfn:#x}, no P2M does")
+
+
+def _patterns(fills: list[tuple[int, int, int]], dtype: Any) -> Any:
+    # The entries that boot filled a table with.
+    import numpy as np
+
+    return np.array(
+        sorted({int.from_bytes(bytes([value]) * np.dtype(dtype).itemsize, "little") for *_, value in fills}),
+        dtype=dtype,
+    )
+
+
+def _audit_compat(books: _Books) -> None:
+    # Where an entry of either table was written, both say the same. What boot filled in may differ.
+    import numpy as np
+
+    machine, table = books.machine, books.machine.host.compat_m2p
+    if table is None:
+        return
+    end = min(machine.max_page, table.virt_size_reserved // COMPAT_M2P_ENTRY_BYTES)
+    m2p = np.frombuffer(machine._m2p_view(0, end, False), dtype=np.uint64)
+    compat = np.frombuffer(machine._compat_view(0, end, False), dtype=np.uint32)
+    mfns = np.union1d(
+        _touched(machine._touched()[1], 512, end), _touched(machine._compat_touched(), 1024, end)
+    )
+    both = [machine._m2p_ok(mfn) and machine._compat_ok(mfn) for mfn in mfns[::512].tolist()]
+    mfns = mfns[np.repeat(np.array(both, dtype=bool), 512)[: len(mfns)]]
+    wide, narrow = m2p[mfns], compat[mfns]
+    filled = np.isin(wide, _patterns(machine.m2p_fills, np.uint64))
+    filled &= np.isin(narrow, _patterns(machine.compat_fills, np.uint32))
+    odd = ~filled & (wide.astype(np.uint32) != narrow)
+    for mfn in mfns[odd].tolist()[:100]:
+        books.wrong(f"the compat M2P says {int(compat[mfn]):#x} of mfn {mfn:#x}, the M2P {int(m2p[mfn]):#x}")
 
 
 def _audit_total(books: _Books) -> None:

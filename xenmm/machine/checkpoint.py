@@ -2,7 +2,7 @@
 
 Layout, integers little-endian::
 
-    "xenmm-machine/1\\n" | u64 length | header, JSON | u64 length | sections, zlib | SHA-256 of all before
+    "xenmm-machine/2\\n" | u64 length | header, JSON | u64 length | sections, zlib | SHA-256 of all before
 
 The header names the host (its map as the package's own JSON, profile, options, a hash of every parameter),
 the machine's options, the binary layout of the structs, and the sections with their sizes. The same state
@@ -33,13 +33,32 @@ if TYPE_CHECKING:
     from ..boot.host import Host
     from .machine import Machine
 
-MAGIC: Final = b"xenmm-machine/1\n"
+MAGIC: Final = b"xenmm-machine/2\n"
 _U64: Final = struct.Struct("<Q")
 _DIGEST_BYTES: Final = 32
 _LEVEL: Final = 6
 #: No machine's state is larger uncompressed: more would be a file made to fill memory.
 _SECTION_BYTES_MAX: Final = 1 << 40
-_CORE: Final = ("free_lists", "free_orders", "node_free", "vcpus", "counters", "frame_table", "m2p")
+_CORE: Final = (
+    "free_lists",
+    "free_orders",
+    "node_free",
+    "vcpus",
+    "counters",
+    "frame_table",
+    "m2p",
+    "compat",
+    "tables",
+)
+_HEADER: Final = (
+    "numbers",
+    "tlb_time",
+    "frame_table_pages",
+    "m2p_pages",
+    "compat_pages",
+    "table_pdxs",
+    "holds",
+)
 _DOMAIN: Final = ("struct", "p2m", "iomem", "shared", "status", "active", "tracks")
 
 
@@ -157,7 +176,7 @@ def _rebuild(header: dict[str, Any], sections: dict[str, bytes]) -> Machine:
     for start, end, node in header["added"]:
         machine.add_memory(start, end, node=node)
     state: dict[str, Any] = {name: sections[name] for name in _CORE}
-    state |= {name: header[name] for name in ("numbers", "frame_table_pages", "m2p_pages", "holds")}
+    state |= {name: header[name] for name in _HEADER}
     state["domains"] = [
         {**domain, **{name: sections[f"{i}.{name}"] for name in _DOMAIN}}
         for i, domain in enumerate(header["domains"])
@@ -180,12 +199,18 @@ def _check_state(machine: Machine, state: dict[str, Any]) -> None:
             raise MachineError(f"its section {name} has {len(state[name])} bytes, not {len(fresh[name])}")
     if state["numbers"][:2] != fresh["numbers"][:2] or len(state["numbers"]) != len(fresh["numbers"]):
         raise MachineError("its limits are not those of its host")
+    if len(state["tlb_time"]) != len(fresh["tlb_time"]):
+        raise MachineError("its TLBs are not those of its machine")
     for pages, data, backed, per_page in (
         (state["frame_table_pages"], state["frame_table"], machine._pdx_ok, 128),
         (state["m2p_pages"], state["m2p"], machine._m2p_ok, 512),
+        (state["compat_pages"], state["compat"], machine._compat_ok, 1024),
+        (state["table_pdxs"], state["tables"], machine._pdx_ok, 1),
     ):
         if len(data) != 4096 * len(pages) or not all(backed(page * per_page) for page in pages):
             raise MachineError("its table pages lie where no table is backed")
+        if len(set(pages)) != len(pages):
+            raise MachineError("its table pages are there twice")
     _check_pdxs(machine, state)
 
 

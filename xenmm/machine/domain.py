@@ -173,6 +173,45 @@ class Domain:
             raise MachineError(f"domain {self.domid}: [{start:#x}, {end:#x}) is no range of frames")
         self.machine._permit_iomem(self.domid, start, end)
 
+    # Its page tables.
+
+    def pin_table(self, mfn: int, level: int) -> None:
+        """Keep a page as a page table of ``level``, 1 to 4, used or not. Xen: MMUEXT_PIN_L1_TABLE and on.
+
+        The page gets a reference, a type reference and PGT_pinned; its entries are validated, and refused
+        when one names what a table may not. A page that is in use as another type, or pinned already, is
+        refused.
+        """
+        self._memory(Op.PIN_TABLE, f"pin mfn {mfn:#x} as l{level}", frame=mfn, flags=level)
+
+    def unpin_table(self, mfn: int) -> None:
+        """Let a pinned page go. Xen: MMUEXT_UNPIN_TABLE."""
+        self._memory(Op.UNPIN_TABLE, f"unpin mfn {mfn:#x}", frame=mfn)
+
+    def mmu_update(self, mfn: int, index: int, entry: int) -> int:
+        """Write page-table entry ``index`` in a page of the domain; return the entry before.
+
+        Of a page in use as a table the new entry is checked, and holds what it names: below the lowest level
+        a table of the next one; in an ``l1`` table a page, which a writable entry keeps writable, so that a
+        table is never mapped so. Any other page is only written, and must be free to be writable.
+        Xen: do_mmu_update, MMU_NORMAL_PT_UPDATE.
+
+        Parameters
+        ----------
+        mfn : int
+            The table.
+        index : int
+            0 to 511.
+        entry : int
+            As the processor reads it: see :func:`pte`.
+        """
+        what = f"write entry {index} of mfn {mfn:#x}"
+        return self._memory(Op.MMU_UPDATE, what, frame=mfn, ref=index, addr=entry)
+
+    def ran_on(self, cpu: int) -> None:
+        """It ran on a CPU, whose TLB may hold its translations from now on. Xen: d->dirty_cpumask."""
+        self._memory(Op.RUN_ON, f"run on CPU {cpu}", ref=cpu)
+
     # What the guest does with its own grant table.
 
     def grant(

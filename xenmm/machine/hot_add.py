@@ -25,8 +25,8 @@ _ALIGN: Final = 2 << 20
 _FRAMES_2M: Final = 512
 #: Frames whose M2P entries fill 2 MiB.
 _M2P_SLOT: Final = 1 << 18
-#: The compat M2P ends at 1 GiB of table.
-_COMPAT_SLOTS: Final = 512
+#: Frames whose compat entries fill 2 MiB.
+_COMPAT_SLOT: Final = 1 << 19
 _GROUP_BYTES: Final = PDX_GROUP_COUNT * PAGE_INFO_BYTES
 _MOST_RECORDS: Final = (1 << 32) - 2
 
@@ -45,6 +45,7 @@ class AddPlan:
     cleared: tuple[int, int]
     tail: tuple[int, int]
     m2p_fills: list[tuple[int, int, int]]
+    compat_fills: list[tuple[int, int, int]]
 
 
 def add_memory(machine: Machine, start: int, end: int, node: int | None) -> None:
@@ -54,15 +55,21 @@ def add_memory(machine: Machine, start: int, end: int, node: int | None) -> None
     if not 0 <= node < 1 << 32:
         raise _refusal(start, end, f"{node} is no node")
     nodes = machine.nodes if node in machine.nodes else (*machine.nodes, node)
-    plan, slots = _plan(machine, start, end, nodes.index(node))
+    plan = _plan(machine, start, end, nodes.index(node))
     machine._add_memory(plan)
     machine.nodes = nodes
     machine.added = [*machine.added, (start, end, node)]
     machine.m2p_fills += plan.m2p_fills
-    # The frame table's new pages come first, then the M2P's.
+    machine.compat_fills += plan.compat_fills
+    # The frame table's new pages come first, then the M2P's, then the compat M2P's.
     first = plan.smfn + _FRAMES_2M * len(plan.frame_table_pages)
-    for i, slot in enumerate(slots):
-        machine.m2p_backing[slot] = first + _FRAMES_2M * i
+    for backing, fills in (
+        (machine.m2p_backing, plan.m2p_fills),
+        (machine.compat_m2p_backing, plan.compat_fills),
+    ):
+        for offset, *_ in fills:
+            backing[offset >> 21] = first
+            first += _FRAMES_2M
 
 
 def _refusal(start: int, end: int, why: str) -> MachineError:
@@ -108,14 +115,14 @@ def _node_of(machine: Machine, start: int, end: int) -> int:
     return machine.nodes[0]
 
 
-def _plan(machine: Machine, start: int, end: int, node: int) -> tuple[AddPlan, list[int]]:
+def _plan(machine: Machine, start: int, end: int, node: int) -> AddPlan:
     host, spfn, epfn = machine.host, start >> PAGE_SHIFT, end >> PAGE_SHIFT
     end_pdx = host.mfn_to_pdx_unchecked(epfn - 1) + 1
     groups = range(host.mfn_to_pdx_unchecked(spfn) // PDX_GROUP_COUNT, (end_pdx - 1) // PDX_GROUP_COUNT + 1)
     fresh = [g for g in groups if not _group_ok(machine, g)]
     slots = [s for s in range(spfn // _M2P_SLOT, -(-epfn // _M2P_SLOT)) if not machine._m2p_ok(s * _M2P_SLOT)]
-    compat = len(_compat_slots(machine, slots)) if host.compat_m2p is not None else 0
-    tables = _FRAMES_2M * (len(fresh) + len(slots) + compat)
+    compat = _compat_slots(machine, spfn, epfn)
+    tables = _FRAMES_2M * (len(fresh) + len(slots) + len(compat))
     if tables > epfn - spfn:
         raise _refusal(start, end, f"its own tables take {tables} pages, more than it has")
     pages = [(g * _GROUP_BYTES, _GROUP_BYTES) for g in fresh]
@@ -124,30 +131,28 @@ def _plan(machine: Machine, start: int, end: int, node: int) -> tuple[AddPlan, l
     tail = (0, 0)
     if end_pdx > machine.max_pdx and last in fresh:
         tail = (end_pdx * PAGE_INFO_BYTES, (last + 1) * _GROUP_BYTES - end_pdx * PAGE_INFO_BYTES)
-    return (
-        AddPlan(
-            smfn=spfn,
-            heap_mfn=spfn + tables,
-            emfn=epfn,
-            end_pdx=end_pdx,
-            node=node,
-            groups=(groups.start, groups.stop),
-            frame_table_pages=pages + rest,
-            cleared=cleared,
-            tail=tail,
-            m2p_fills=[(s << 21, 1 << 21, host.profile.m2p_fill) for s in slots],
-        ),
-        slots,
+    return AddPlan(
+        smfn=spfn,
+        heap_mfn=spfn + tables,
+        emfn=epfn,
+        end_pdx=end_pdx,
+        node=node,
+        groups=(groups.start, groups.stop),
+        frame_table_pages=pages + rest,
+        cleared=cleared,
+        tail=tail,
+        m2p_fills=[(s << 21, 1 << 21, host.profile.m2p_fill) for s in slots],
+        compat_fills=[(s << 21, 1 << 21, host.profile.m2p_fill) for s in compat],
     )
 
 
-def _compat_slots(machine: Machine, slots: list[int]) -> set[int]:
-    # New 2 MiB of the compat M2P: each serves two slots of the M2P, and is there as soon as one of them is.
-    return {
-        s // 2
-        for s in slots
-        if s // 2 < _COMPAT_SLOTS and not any(machine._m2p_ok((s // 2 * 2 + k) * _M2P_SLOT) for k in (0, 1))
-    }
+def _compat_slots(machine: Machine, spfn: int, epfn: int) -> list[int]:
+    # New 2 MiB of the compat M2P, which ends at what the layout reserves.
+    table = machine.host.compat_m2p
+    if table is None:
+        return []
+    end = min(-(-epfn // _COMPAT_SLOT), table.virt_size_reserved >> 21)
+    return [s for s in range(spfn // _COMPAT_SLOT, end) if not machine._compat_ok(s * _COMPAT_SLOT)]
 
 
 def _group_ok(machine: Machine, group: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._machine import MachineCore
@@ -29,6 +30,7 @@ INVALID_M2P_ENTRY: Final = (1 << 64) - 1
 SHARED_M2P_ENTRY: Final = INVALID_M2P_ENTRY - 1
 #: 32-bit links with one value for "none" (Xen's setup_max_pdx).
 _MOST_RECORDS: Final = (1 << 32) - 2
+_MOST_CPUS: Final = 64
 _FLAVOURS: Final = ("naive", "cse")
 #: Which profiles have the page-taking map_domain_page (84d568f5c9), and which keep conversions (0ed9151a5f).
 _BEFORE_MAP_PAGE: Final = ("pre", "ext5t", "fold", "sparse-frametable", "sparse-m2p")
@@ -44,6 +46,8 @@ class MachineSetup:
     frame_table_fills: tuple[tuple[int, int, int], ...]
     m2p_reserved: int
     m2p_fills: tuple[tuple[int, int, int], ...]
+    compat_reserved: int
+    compat_fills: tuple[tuple[int, int, int], ...]
     max_page: int
     max_pdx: int
     groups: tuple[tuple[int, int], ...]
@@ -53,13 +57,14 @@ class MachineSetup:
     naive: bool
     by_page: bool
     vcpus: int
+    cpus: int
 
 
 def plan_machine(
-    host: Host, *, flavour: str, by_page: bool, vcpus: int, runs: list[HeapRun], nodes: int
+    host: Host, *, flavour: str, by_page: bool, vcpus: int, cpus: int, runs: list[HeapRun], nodes: int
 ) -> MachineSetup:
     """Derive the setup from what boot decided."""
-    table, m2p = host.frame_table, host.m2p
+    table, m2p, compat = host.frame_table, host.m2p, host.compat_m2p
     if host.max_pdx > _MOST_RECORDS or table.size > table.virt_size_reserved:
         raise MachineError(
             f"max_pdx {host.max_pdx:#x} is past what 32-bit list links or the frame table's address space "
@@ -72,6 +77,8 @@ def plan_machine(
         frame_table_fills=table.fills,
         m2p_reserved=m2p.virt_size_reserved,
         m2p_fills=m2p.fills,
+        compat_reserved=compat.virt_size_reserved if compat else 0,
+        compat_fills=compat.fills if compat else (),
         max_page=host.max_page,
         max_pdx=host.max_pdx,
         groups=host.groups_valid,
@@ -81,6 +88,7 @@ def plan_machine(
         naive=flavour == "naive",
         by_page=by_page,
         vcpus=vcpus,
+        cpus=cpus,
     )
 
 
@@ -103,6 +111,10 @@ class Machine(MachineCore):
         frame. By default as the host's profile.
     mapcache : int
         Number of vCPUs with a mapcache; 0: everything is in the direct map, as on x86-64.
+    cpus : int
+        Number of TLBs, 0 to 64, whose flushes are counted: pages are then stamped with the TLB clock in the
+        context word of their records, and flushed for when they come into use again. 0: no TLB is modelled,
+        and the context word is free for embedders.
     reserve : iterable of (start, end)
         Bytes of RAM that the heap does not get: Xen's image, modules.
 
@@ -119,6 +131,7 @@ class Machine(MachineCore):
         flavour: str | None = None,
         map_by: str | None = None,
         mapcache: int = 0,
+        cpus: int = 0,
         reserve: Iterable[tuple[int, int]] = (),
     ) -> Machine:
         profile = host.profile.name
@@ -128,23 +141,33 @@ class Machine(MachineCore):
             raise ConfigError(f"flavour is naive or cse, map_by page or frame; got {flavour!r}, {map_by!r}")
         if not 0 <= mapcache <= 4096:
             raise ConfigError(f"mapcache is a number of vCPUs, 0 to 4096, got {mapcache!r}")
+        if not 0 <= cpus <= _MOST_CPUS:
+            raise ConfigError(f"cpus is a number of TLBs, 0 to {_MOST_CPUS}, got {cpus!r}")
         reserve = list(reserve)
         runs, nodes, backing = heap_runs(host, reserve)
         setup = plan_machine(
-            host, flavour=chosen, by_page=by == "page", vcpus=mapcache, runs=runs, nodes=len(nodes)
+            host,
+            flavour=chosen,
+            by_page=by == "page",
+            vcpus=mapcache,
+            cpus=cpus,
+            runs=runs,
+            nodes=len(nodes),
         )
         self: Machine = super().__new__(cls, host, setup)
         self.setup = setup
         self.nodes = nodes
-        self.m2p_backing = backing
+        self.m2p_backing, self.compat_m2p_backing = backing
         self.options = {
             "flavour": chosen,
             "map_by": by,
             "mapcache": mapcache,
+            "cpus": cpus,
             "reserve": [list(r) for r in reserve],
         }
         self.added = []
         self.m2p_fills = list(setup.m2p_fills)
+        self.compat_fills = list(setup.compat_fills)
         return self
 
     def __init__(self, host: Host, **options: Any) -> None:
@@ -155,12 +178,16 @@ class Machine(MachineCore):
     nodes: tuple[int, ...]
     #: First mfn behind each backed 2 MiB of the M2P.
     m2p_backing: dict[int, int]
+    #: The same of the compat M2P.
+    compat_m2p_backing: dict[int, int]
     #: The options that it was made with.
     options: dict[str, Any]
     #: Memory added since: (start, end, node), in bytes.
     added: list[tuple[int, int, int]]
     #: What each part of the M2P was filled with: (offset, bytes, value).
     m2p_fills: list[tuple[int, int, int]]
+    #: The same of the compat M2P.
+    compat_fills: list[tuple[int, int, int]]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a live machine is saved with save() and loaded with Machine.load(), not pickled")
@@ -187,7 +214,7 @@ class Machine(MachineCore):
         frame: int = 0,
     ) -> tuple[int, int, int]:
         try:
-            return super()._do(code, dom, peer, flags, ref, addr, frame)
+            return super()._do(code, *map(index, (dom, peer, flags, ref, addr, frame)))
         except (OverflowError, TypeError):
             fields = {"domid": dom, "peer": peer, "flags": flags, "ref": ref, "addr": addr, "frame": frame}
             given = ", ".join(f"{name} {value!r}" for name, value in fields.items() if value != 0)
@@ -258,9 +285,17 @@ class Machine(MachineCore):
             view = self._m2p_view(first << 18, end << 18, writable)
             yield first << 18, np.frombuffer(view, dtype=np.uint64)
 
+    def compat_m2p_entries(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
+        """The same of the compat M2P, uint32 arrays; nothing where the profile has none."""
+        import numpy as np
+
+        for first, end in _bit_runs(self._compat_slots()):
+            view = self._compat_view(first << 19, end << 19, writable)
+            yield first << 19, np.frombuffer(view, dtype=np.uint32)
+
     def trim(self) -> int:
         """Give memory of emptied table pages back to the system; return how many bytes."""
-        return self._trim(self.m2p_fills)
+        return self._trim(self.m2p_fills, self.compat_fills)
 
     # M2P.
 
@@ -273,20 +308,34 @@ class Machine(MachineCore):
         """The raw entry: what boot filled in, as long as nothing was written."""
         return self._do(Op.M2P_GET, frame=self._checked(mfn))[1]
 
+    def compat_m2p_entry(self, mfn: int) -> int | None:
+        """The 4-byte entry that 32-bit guests read: the low half of the M2P's, once that was written.
+
+        None where there is none: the profile has no such table, or the frame is past its end (1 TiB).
+        """
+        return self._compat_entry(self._checked(mfn))
+
     def set_m2p(self, mfn: int, entry: int) -> None:
         """Write ``INVALID_M2P_ENTRY`` or ``SHARED_M2P_ENTRY``; refused while the frame is in a guest."""
         self._memory(Op.M2P_SET, f"M2P entry of mfn {mfn:#x}", frame=self._checked(mfn), addr=entry)
 
-    def machphys_mfn_list(self, max_extents: int | None = None) -> list[int]:
+    def machphys_mfn_list(self, max_extents: int | None = None, *, compat: bool = False) -> list[int]:
         """The frames behind the M2P, one for each 2 MiB of it; a hole repeats the frame before it.
 
-        Xen: XENMEM_machphys_mfn_list, arch/x86/x86_64/mm.c.
+        Xen: XENMEM_machphys_mfn_list, arch/x86/x86_64/mm.c, subarch_memory_op; with ``compat`` what a 32-bit
+        guest is told, arch/x86/x86_64/compat/mm.c.
         """
         found: list[int] = []
         last = 0
-        slots = -(-self.max_page * 8 >> 21)
+        table = self.host.compat_m2p if compat else self.host.m2p
+        backing = self.compat_m2p_backing if compat else self.m2p_backing
+        if max_extents is not None and max_extents < 0:
+            raise MachineError(f"there are no lists of {max_extents} extents")
+        if table is None:
+            return found
+        slots = min(-(-self.max_page * (4 if compat else 8) >> 21), table.virt_size_reserved >> 21)
         for slot in range(slots if max_extents is None else min(slots, max_extents)):
-            last = self.m2p_backing.get(slot, last)
+            last = backing.get(slot, last)
             found.append(last)
         return found
 
@@ -384,6 +433,24 @@ class Machine(MachineCore):
         """Drop one of each."""
         self.put_page_type(mfn)
         self.put_page(mfn)
+
+    # Page tables, and what stands in TLBs.
+
+    def page_table(self, mfn: int) -> dict[int, int]:
+        """The entries of a page that was written as a page table, by index; those that are 0 are left out."""
+        entries = memoryview(self._table(self.page(mfn).pdx)).cast("Q")
+        return {i: entry for i, entry in enumerate(entries) if entry}
+
+    def flush_tlb(self, cpu: int | None = None) -> None:
+        """Flush one TLB, or every one. Xen: flush_tlb_mask."""
+        ref = 0xFFFFFFFF if cpu is None else cpu
+        if ref == 0xFFFFFFFF and cpu is not None:
+            raise MachineError(f"there is no TLB {cpu}")
+        self._memory(Op.FLUSH_TLB, f"flush TLB {cpu}" if cpu is not None else "flush every TLB", ref=ref)
+
+    def tlb_times(self) -> tuple[int, list[int]]:
+        """(the TLB clock, the time at which each TLB was flushed last)."""
+        return self._tlb()
 
     # map_domain_page.
 

@@ -71,6 +71,18 @@ class Op(IntEnum):
     UNMAP_PAGE = 42
     #: Scrub up to ``frame`` dirty pages of node index ``ref``. ``out``: how many.
     SCRUB = 50
+    #: Page ``frame`` of the domain is pinned as a page table of level ``flags``, 1 to 4.
+    PIN_TABLE = 60
+    #: Page ``frame`` of the domain is pinned no more.
+    UNPIN_TABLE = 61
+    #: Entry ``ref`` of page ``frame`` of the domain becomes ``addr``. ``out``: what stood there.
+    MMU_UPDATE = 62
+    #: ``out``: entry ``ref`` of page ``frame``.
+    PTE_GET = 63
+    #: Flush TLB ``ref``; 0xffffffff: every one.
+    FLUSH_TLB = 64
+    #: The domain ran on CPU ``ref``.
+    RUN_ON = 65
 
 
 _OP_FIELDS: Final = (

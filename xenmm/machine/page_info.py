@@ -18,13 +18,15 @@ PGC_ALLOCATED: Final = 1 << 63
 #: Of a free page: it must be scrubbed before its next use. The same bit as PGC_ALLOCATED.
 PGC_NEED_SCRUB: Final = PGC_ALLOCATED
 PGC_XEN_HEAP: Final = 1 << 62
-PGC_STATE: Final = 3 << 55
-PGC_STATE_FREE: Final = 3 << 55
-PGC_COUNT_MASK: Final = (1 << 55) - 1
+PGC_STATE: Final = 3 << 58
+PGC_STATE_FREE: Final = 3 << 58
+PGC_COUNT_MASK: Final = (1 << 57) - 1
 PGT_TYPE_SHIFT: Final = 61
 PGT_PINNED: Final = 1 << 59
 PGT_VALIDATED: Final = 1 << 58
-PGT_COUNT_MASK: Final = (1 << 56) - 1
+PGT_COUNT_MASK: Final = (1 << 55) - 1
+#: In type_info of a free page: TLBs may need a flush before its next use.
+NEED_TLBFLUSH: Final = 1 << 32
 #: Page types by number: the top three bits of type_info. 6 is Xen's type of shared pages, not offered here.
 PAGE_TYPES: Final = {"none": 0, "l1": 1, "l2": 2, "l3": 3, "l4": 4, "seg_desc": 5, "writable": 7}
 _TYPE_NAMES: Final = {number: name for name, number in PAGE_TYPES.items()}
@@ -93,7 +95,7 @@ class Page:
 
     @property
     def type_info(self) -> int:
-        """Type, type count and PGT flags; of a free chunk's head, the index of its first dirty page."""
+        """Type, type count and PGT flags; the low word of a free chunk's head: its first dirty page."""
         return self._field(3)
 
     @property
@@ -103,11 +105,19 @@ class Page:
 
     @property
     def context(self) -> int:
-        """The context word, free for embedders while the page is in use; gone when it is freed."""
+        """The context word. On a machine with ``cpus``: the TLB clock when the page was last in use.
+
+        On any other free for embedders while the page is in use, and gone when it is freed.
+        """
         return self._field(5)
 
     def set_context(self, value: int) -> None:
-        """Write the context word of a page that somebody owns; raises MachineError for any other."""
+        """Write the context word of a page that somebody owns; raises MachineError for any other.
+
+        Refused on a machine with ``cpus``, where the word is Xen's.
+        """
+        if self.machine.setup.cpus:
+            raise MachineError("on a machine with cpus the context word holds the TLB timestamp")
         if self.is_free or self.owner_pdx == 0:
             raise MachineError(f"mfn {self.mfn:#x} is nobody's: its context word is not free to use")
         self.machine._set_context(self.pdx, word("a context word", value))
@@ -152,6 +162,16 @@ class Page:
     def is_validated(self) -> bool:
         """It has been checked for its type."""
         return bool(self.type_info & PGT_VALIDATED) and not self.is_free
+
+    @property
+    def is_pinned(self) -> bool:
+        """Its owner keeps it as the page table that it is."""
+        return bool(self.type_info & PGT_PINNED) and not self.is_free
+
+    @property
+    def tlbflush_timestamp(self) -> int | None:
+        """The TLB clock when the page was last in use; None without ``cpus``."""
+        return self.context if self.machine.setup.cpus else None
 
     @property
     def owner(self) -> int | None:
