@@ -122,7 +122,7 @@ def test_commands_named_in_prose_have_the_options_that_they_name(text):
 
 def cli_commands():
     """Option strings of every command of ``xenmm``, and of xenmm itself under the empty name."""
-    parser = cli._parser()
+    parser = cli.make_parser()
     found = {"": {o for a in parser._actions for o in a.option_strings}}
     for action in parser._actions:
         if isinstance(action.choices, dict):

@@ -92,8 +92,8 @@ def _draw(words: list[str]) -> None:
 
     from xenmm.cli import main
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    # Paths in a command are those of the tree.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(ROOT):
         code = main(words)
     if code:
         LOG.warning("xenmm %s ended with exit code %s", " ".join(words), code)

@@ -30,7 +30,7 @@ import xenmm
 from xenmm.boot.overhead import minimum_costs
 from xenmm.boot.profiles import PROFILES
 from xenmm.maps import open_map
-from xenmm.report.text import limit_losses
+from xenmm.report.overhead import limit_losses
 
 ROOT = Path(__file__).parents[2]
 

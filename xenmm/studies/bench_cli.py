@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import ConfigError
 from ..progress import Meter
 from ..report.layout import joined, mark_word, sections, table
 from . import command, silicon_cli
@@ -43,7 +44,11 @@ def add_parser(commands: Any) -> None:
         help="only this part, may be given again: arrays, threads, calls, inline, freezing, baking, "
         "unicorn, startup",
     )
+    parser.add_argument(
+        "--record", metavar="FILE", help="measure nothing: show, check or plot a record that --json wrote"
+    )
     command.add_output(parser, width=False)
+    command.add_plot(parser, "the roofline of the conversions")
     silicon_cli.add_arguments(parser)
 
 
@@ -51,6 +56,36 @@ def run(args: argparse.Namespace) -> int:
     """Measure as the arguments say; 1 when ``--check`` finds a target missed, else 0."""
     if args.silicon or args.predict or args.uarch is not None:
         return silicon_cli.run(args)
+    command.ensure_plot(args)
+    record = _recorded(args.record) if args.record is not None else _measured(args)
+    command.output(args, lambda width: lines(record), lambda: record)
+    if args.plot is not None:
+        from ..report.plot_time import roofline_figure
+
+        command.plot(args, lambda width: roofline_figure(record, width))
+    missed = [t for t in record["targets"] if not t["met"]]
+    if args.check and args.json == "-":
+        for target in missed:
+            command.complain(f"missed: {_target(target)}")
+    return command.EXIT_NEGATIVE if args.check and missed else command.EXIT_DONE
+
+
+def _recorded(path: str) -> dict[str, Any]:
+    import json
+
+    from .bench import RECORD_SCHEMA
+
+    with open(path, encoding="utf-8") as file:
+        try:
+            record = json.load(file)
+        except ValueError as error:
+            raise ConfigError(f"{path}: no JSON: {error}") from None
+    if not isinstance(record, dict) or record.get("schema") != RECORD_SCHEMA:
+        raise ConfigError(f"{path}: no record of xenmm bench (schema {RECORD_SCHEMA}); --json writes one")
+    return record
+
+
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
     from . import bench
 
     effort = bench.Effort.quick() if args.quick else bench.Effort.full()
@@ -58,13 +93,7 @@ def run(args: argparse.Namespace) -> int:
     machines = _machines(args)
     command.ensure_output(args.json)
     with Meter("measuring", "part", total=len(parts)) as meter:
-        record = bench.run(*machines, effort, parts=parts, progress=meter.stage)
-    command.output(args, lambda width: lines(record), lambda: record)
-    missed = [t for t in record["targets"] if not t["met"]]
-    if args.check and args.json == "-":
-        for target in missed:
-            command.complain(f"missed: {_target(target)}")
-    return command.EXIT_NEGATIVE if args.check and missed else command.EXIT_DONE
+        return bench.run(*machines, effort, parts=parts, progress=meter.stage)
 
 
 def _machines(args: argparse.Namespace) -> tuple[MemoryMap, MemoryMap]:

@@ -140,6 +140,36 @@ def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
         )
 
 
+def add_plot(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--plot`` and the width of its picture; ``what`` says what it shows."""
+    parser.add_argument(
+        "--plot", metavar="OUT", help=f"draw {what} into a .png, .svg or .pdf (needs the extra plot)"
+    )
+    parser.add_argument(
+        "--plot-width",
+        choices=("single", "double"),
+        default="double",
+        help="of the picture, in columns of a paper: 3.4 or 7 inches (default: double)",
+    )
+
+
+def ensure_plot(args: argparse.Namespace) -> None:
+    """Refuse a picture that cannot be drawn or written before any work is done."""
+    if args.plot is not None:
+        from ..report.plot import check_destination
+
+        check_destination(args.plot)
+        ensure_writable(args.plot)
+
+
+def plot(args: argparse.Namespace, figure: Callable[[str], Any]) -> None:
+    """Draw what the arguments of :func:`add_plot` ask for: ``figure`` makes the picture of a width."""
+    if args.plot is not None:
+        from ..report.plot import save
+
+        save(figure(args.plot_width), args.plot)
+
+
 def load(args: argparse.Namespace, file: str | None = None) -> tuple[MemoryMap, Input]:
     """Read the map that the arguments of :func:`add_input` name, or another file as they say.
 

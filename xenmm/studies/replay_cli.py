@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..boot.host import Host
+    from ..timing.curves import Point
     from ..timing.replay import Input
     from ..timing.result import Result
 
@@ -70,10 +71,16 @@ def add_parser(commands: Any) -> None:
     add("--warmup", type=int, default=0, metavar="N", help="accesses that are simulated and not counted")
     add("--roi", metavar="A:B", help="count accesses A to B - 1 only")
     add("--interval", type=int, metavar="N", help="keep the counts of each N accesses, too")
+    add(
+        "--miss-curve",
+        metavar="TABLE",
+        help="show the misses of this cache or TLB at 1/16 to 16 times its size: nine more runs",
+    )
     command.add_output(parser)
     add("--csv", metavar="DEST", help="write name, value, description as CSV")
     add("--stats", metavar="DEST", help="write 'name value # description' lines")
     add("--timeline", metavar="DEST", help="write a Chrome trace for Perfetto; one cycle is one nanosecond")
+    command.add_plot(parser, "cycles by cause, and miss curves if asked for,")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,15 +90,26 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--profile, --uarch: several are for --compare; add it, or give one of each")
     if args.compare and args.trace == "-":
         raise ConfigError("--compare: standard input can be read once only; give the trace as a file")
+    if args.miss_curve is not None and args.trace == "-":
+        raise ConfigError("--miss-curve: standard input can be read once only; give the trace as a file")
     source = _source(args)
+    command.ensure_plot(args)
     for destination in (args.json, args.csv, args.stats, args.timeline):
         command.ensure_output(destination)
     results: dict[str, Result] = {}
+    curves: dict[str, Sequence[Point]] = {}
     for profile in profiles:
         host = None if args.file == NO_MACHINE else command.booted(args, profile)[0]
         for uarch in uarchs:
-            results[f"{profile}/{uarch}"] = _replay(args, host, source, uarch)
-    _show(args, results)
+            name = f"{profile}/{uarch}"
+            results[name] = _replay(args, host, source, uarch)
+            if args.miss_curve is not None:
+                curves[name] = _curve(args, host, source, uarch)
+    _show(args, results, curves)
+    if args.plot is not None:
+        from ..report.plot_time import replay_figure
+
+        command.plot(args, lambda width: replay_figure(results, curves, args.miss_curve or "", width))
     return command.EXIT_DONE
 
 
@@ -129,19 +147,46 @@ def _replay(args: argparse.Namespace, host: Host | None, source: Input, uarch: s
     return result
 
 
-def _show(args: argparse.Namespace, results: dict[str, Result]) -> None:
+def _curve(args: argparse.Namespace, host: Host | None, source: Input, uarch: str) -> Sequence[Point]:
+    from ..timing.curves import FACTORS, miss_curve
+
+    with Meter("miss curve", "sizes", total=len(FACTORS)) as meter:
+        return miss_curve(
+            host,
+            source,
+            uarch,
+            args.miss_curve,
+            progress=meter,
+            straddle=args.straddle,
+            warmup=args.warmup,
+            roi=_roi(args.roi),
+            seed=args.seed,
+        )
+
+
+def _show(
+    args: argparse.Namespace, results: dict[str, Result], curves: Mapping[str, Sequence[Point]]
+) -> None:
     from ..timing.replay import compare, timeline_json
-    from .replay_text import comparison, summary
+    from .replay_text import comparison, curve_lines, summary
 
     first = next(iter(results.values()))
+    more = {
+        "miss_curves": {
+            name: {"table": args.miss_curve, "points": [p.to_dict() for p in points]}
+            for name, points in curves.items()
+        }
+    }
     if len(results) == 1:
-        texts = {"json": first.to_json, "csv": first.to_csv, "stats": first.to_text}
+        whole = first.to_dict() | (more if curves else {})
+        texts = {"json": lambda: command.json_text(whole), "csv": first.to_csv, "stats": first.to_text}
     else:
         if args.csv or args.stats or args.timeline:
             raise ConfigError("--compare: it writes text or --json")
         rows = compare(results)
         facts: dict[str, Any] = {"schema": "xenmm.replay-compare/1", "differences": rows}
         facts["runs"] = {name: r.to_dict() for name, r in results.items()}
+        facts |= more if curves else {}
         texts = {"json": lambda: command.json_text(facts)}
     quiet = False
     for option, text in texts.items():
@@ -150,7 +195,7 @@ def _show(args: argparse.Namespace, results: dict[str, Result]) -> None:
     if not quiet:
         width = command.text_width(args)
         lines = summary(first, width) if len(results) == 1 else comparison(rows, list(results), width)
-        command.show(lines, args)
+        command.show([*lines, *curve_lines(curves, args.miss_curve)] if curves else lines, args)
 
 
 def _write(destination: str | None, text: Callable[[], str]) -> bool:

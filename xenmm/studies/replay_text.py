@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..report.layout import LABEL, marked, plural, printable, sections, wrap
+from ..report.layout import LABEL, heading, marked, plural, printable, sections, wrap
 from ..report.layout import table as columns
+from ..timing.curves import Point
 from ..timing.result import Result
 
 
@@ -41,6 +42,17 @@ def comparison(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: i
             cells.append(_number(values[name]) + (f" ({ratio:.3f}x)" if ratio is not None else ""))
         table.append(cells)
     return sections(columns([[row[i] for i in block] for row in table]) for block in _blocks(table, width))
+
+
+def curve_lines(curves: Mapping[str, Sequence[Point]], table: str) -> list[str]:
+    """Return miss curves as a table: a row for each size, a column for each run."""
+    sizes = list(dict.fromkeys(p.size for points in curves.values() for p in points))
+    rates = {name: {p.size: p.miss_rate for p in points} for name, points in curves.items()}
+    rows = [[f"{table}, size", *curves]]
+    for amount in sizes:
+        cells = [f"{100 * rates[n][amount]:.2f} %" if amount in rates[n] else "" for n in curves]
+        rows.append([f"{amount:,}", *cells])
+    return ["", *heading(f"Miss rate against the size of {table}, all else as configured"), *columns(rows)]
 
 
 def _blocks(table: Sequence[Sequence[str]], width: int) -> list[list[int]]:

@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     )
     command.add_boot_options(parser)
     command.add_output(parser)
+    command.add_plot(parser, "the address map and the tables' costs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +34,12 @@ def run(args: argparse.Namespace) -> int:
     from ..report import json, text
     from ..report.overhead import make_report
 
+    command.ensure_plot(args)
     memory_map, given = command.load_ram(args)
     report = make_report(memory_map, given, profiles=args.profile, **command.boot_options(args))
     command.output(args, lambda width: text.report_lines(report, width), lambda: json.report_to_dict(report))
+    if args.plot is not None:
+        from ..report.plot import report_figure
+
+        command.plot(args, lambda width: report_figure(report, width))
     return command.EXIT_DONE
