@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .firmware.memory_map import MemoryMap
     from .machine.machine import Machine
     from .studies.compare import Comparison, compare
+    from .studies.largest_machine import largest_machine
+    from .studies.layout_search import search_layouts
+    from .studies.layouts import Layout
+    from .studies.plan import plan
     from .studies.steps import steps
     from .studies.sweep import SweepResult, sweep
     from .timing.replay import replay
@@ -38,6 +42,7 @@ __all__ = [
     "ConfigError",
     "FrameError",
     "Host",
+    "Layout",
     "Machine",
     "MachineError",
     "MemoryMap",
@@ -51,8 +56,11 @@ __all__ = [
     "boot",
     "compare",
     "get_include",
+    "largest_machine",
+    "plan",
     "read_map",
     "replay",
+    "search_layouts",
     "show_config",
     "steps",
     "sweep",
@@ -64,6 +72,7 @@ _HOMES = {
     "ConfigError": ".errors",
     "FrameError": ".errors",
     "Host": ".boot.host",
+    "Layout": ".studies.layouts",
     "Machine": ".machine.machine",
     "MachineError": ".errors",
     "MemoryMap": ".firmware.memory_map",
@@ -75,8 +84,11 @@ _HOMES = {
     "XenmmError": ".errors",
     "compare": ".studies.compare",
     "get_include": ".config",
+    "largest_machine": ".studies.largest_machine",
+    "plan": ".studies.plan",
     "read_map": ".firmware",
     "replay": ".timing.replay",
+    "search_layouts": ".studies.layout_search",
     "show_config": ".config",
     "steps": ".studies.steps",
     "sweep": ".studies.sweep",

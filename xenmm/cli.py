@@ -26,7 +26,7 @@ EXIT_OUTPUT_CLOSED: Final = 141
 #: The subcommands in the order and the groups of the help, each with a module ``studies/NAME_cli.py``.
 _GROUPS: Final = {
     "look at a machine": ("report", "boot", "convert", "machines"),
-    "study it": ("compare", "sweep", "steps", "replay", "bench"),
+    "study it": ("compare", "plan", "sweep", "steps", "replay", "bench"),
     "take it elsewhere": ("export",),
     "xenmm itself": ("doctor", "completion", "man"),
 }
