@@ -154,10 +154,12 @@ def sandbox() -> Iterator[tuple[Path, dict[str, str]]]:
             "ssh": f'cat "{folder}/server.dmesg"',
             "sudo": 'exec "$@"',
         }.items():
-            path = programs / program
-            path.write_text(f"#!/bin/sh\n{text}\n")
-            path.chmod(0o755)
-        yield folder, {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "80"}
+            script = programs / program
+            script.write_text(f"#!/bin/sh\n{text}\n")
+            script.chmod(0o755)
+        path = f"{programs}:{os.environ['PATH']}"
+        # What a page puts into somebody's home goes into the folder.
+        yield folder, {**os.environ, "PATH": path, "COLUMNS": "80", "HOME": name}
 
 
 def rerun(page: str) -> str:
