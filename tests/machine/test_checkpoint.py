@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import struct
 import zlib
 
 import pytest
@@ -179,3 +180,36 @@ def test_damage_under_a_right_checksum_is_refused_or_harmless(saved, seed):
     for domain in machine.domains:
         domain.destroy()
     machine.audit()
+
+
+def test_a_number_past_64_bits_is_refused(saved, tmp_path):
+    def change(header, _):
+        header["domains"][0]["frames"][3] = [10**40]
+
+    with pytest.raises(MachineError, match="x: "):
+        checkpoint.loads(repacked(saved, change), "x")
+
+
+def test_a_list_in_a_circle_is_walked_no_further_than_there_are_records(saved):
+    def change(header, sections):
+        # The first free chunk's record: its next is itself.
+        heads = struct.iter_unpack("<I", sections["free_lists"])
+        pdx = next(h for (h,) in heads if h != 0xFFFFFFFF)
+        place = header["frame_table_pages"].index(pdx // 128) * 4096 + pdx % 128 * 32
+        struct.pack_into("<I", sections["frame_table"], place, pdx)
+
+    walked = []
+    real = Machine._walk
+
+    class Watched(Machine):
+        def _walk(self, head, most):
+            found = real(self, head, most)
+            walked.append(len(found) // 4)
+            return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xenmm.machine.machine.Machine", Watched)
+        with pytest.raises(MachineError, match="links back to"):
+            checkpoint.loads(repacked(saved, change), "x")
+    records = len(checkpoint._unpack(saved, "x")[1]["frame_table"]) // 32
+    assert 1 < max(walked) <= records + 1

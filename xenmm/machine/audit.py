@@ -177,16 +177,15 @@ def _list(books: _Books, head: int, tail: int, name: str) -> list[int]:
     if head == PAGE_LIST_NULL:
         books.expect(f"{name}: tail of an empty list", tail, PAGE_LIST_NULL)
         return []
-    found: list[int] = np.frombuffer(
-        books.machine._walk(head, books.machine.max_pdx), dtype=np.uint32
-    ).tolist()
+    # No list is longer than there are records; one that is goes in a circle.
+    found: list[int] = np.frombuffer(books.machine._walk(head, len(books.pdxs) + 1), dtype=np.uint32).tolist()
     books.expect(f"{name}: tail", tail, found[-1])
     before = PAGE_LIST_NULL
-    for pdx in found:
+    for place, pdx in enumerate(found):
         link = books.machine._record(pdx)[1]
         if link != before:
             books.wrong(f"{name}: pdx {pdx:#x} links back to {link:#x}, not {before:#x}")
-            break
+            return found[:place]
         before = pdx
     if books.machine._record(found[-1])[0] != PAGE_LIST_NULL:
         books.wrong(f"{name}: does not end at pdx {found[-1]:#x}")

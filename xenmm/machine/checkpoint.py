@@ -122,7 +122,7 @@ def loads(data: bytes, name: str = "checkpoint") -> Machine:
     header, sections = _unpack(data, name)
     try:
         return _rebuild(header, sections)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         if isinstance(error, XenmmError):
             raise MachineError(f"{name}: {error}") from None
         raise MachineError(f"{name}: its header is not that of a checkpoint ({error})") from None

@@ -1,0 +1,28 @@
+"""Dated records of what was run to trust the package: benchmarks/records/reliability."""
+
+import json
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "benchmarks" / "records" / "reliability"
+
+
+def commit():
+    """The commit of the tree that runs, ``+`` behind it when the package differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    said = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "xenmm", "setup.py"], check=False)
+    return (said.stdout.strip() or "unknown") + ("+" if changed.returncode == 1 else "")
+
+
+def write_record(path, schema, facts):
+    """Write a record: the schema first, one fact a line, the same facts the same bytes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"schema": schema, **facts}, indent=1) + "\n")
+
+
+def record(name):
+    """A committed record by its name."""
+    return json.loads((RECORDS / f"{name}.json").read_text())
