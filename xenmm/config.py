@@ -19,6 +19,7 @@ _PACKAGE: Final = Path(__file__).parent
 _PURPOSES: Final = {
     "_core": "conversions of frames and addresses",
     "_embed": "hooks for other simulators, in C",
+    "_facts": "what boot decided, as values that do not change",
     "_machine": "page_info, domains, the live M2P and grants",
     "_timing": "caches, TLBs and page walks",
 }

@@ -9,13 +9,15 @@ from embeddings import CC, CXX, QUIET, ROOT, run
 from hosts import assorted_params, domain_edges, make_host
 
 import xenmm
-from xenmm.embed import export
+from xenmm.embed import export, stale
 from xenmm.errors import ConfigError, FrameError
 
 GIB = 1 << 30
 NODES = [(0, 2 * GIB), (1024 * GIB, 1026 * GIB)]
 #: Masks need RAM that starts at 4 GiB: the mask is filled up to the first range's base above it.
 MASK_NODES = [(0, 2 * GIB), (4 * GIB, 8 * GIB), (1024 * GIB, 1028 * GIB)]
+MAP = xenmm.MemoryMap.from_ranges(NODES, NODES, name="two nodes")
+MASKED = xenmm.MemoryMap.from_ranges(MASK_NODES, MASK_NODES, name="masked")
 
 needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler")
 needs_objdump = pytest.mark.skipif(shutil.which("objdump") is None, reason="no objdump")
@@ -92,6 +94,36 @@ def test_compiler_folds_the_constants(tmp_path, profile, nodes, loads):
         found = [line for line in code if re.search(r"\(%|\[r", line)]
         assert len(found) == (0 if name == "page_to_virt" else loads), (name, body)
         assert not any(re.search(r"\b(call|cmp|j\w+)\b", line) for line in code), (name, body)
+
+
+def test_constants_of_the_header_are_the_hosts():
+    own = [xenmm.OwnParameter("trap_cycles", "cycles", "a simulator's own", 77)]
+    for profile, memory_map in (("xen-offset", MAP), ("xen-mask", MASKED), ("pre", MAP)):
+        host = xenmm.boot(memory_map, profile, parameters=own)
+        text = host.export("c", prefix="m")
+        constants = {n: int(v, 16) for n, v in re.findall(r"#define M_(\w+) UINT64_C\((\w+)\)", text)}
+        assert constants.pop("OWN_TRAP_CYCLES") == 77
+        assert (constants.pop("PAGE_SIZE"), constants.pop("PAGE_INFO_BYTES")) == (4096, 32)
+        assert constants.pop("PDX_GROUP_COUNT") == -(-host.max_pdx // 65536)
+        assert set(constants) == {
+            "MAX_PAGE", "MAX_PDX", "DIRECTMAP_VIRT_START", "DIRECTMAP_VIRT_END", "FRAMETABLE_VIRT_START",
+            "FRAMETABLE_VIRT_END",
+        }  # fmt: skip
+        assert constants == {name: host.params[name.lower()] for name in constants}
+
+
+def test_stale_header_is_detected_by_its_hash():
+    host, other = xenmm.boot(MAP, "xen-offset"), xenmm.boot(MAP, "xen-none")
+    own = xenmm.boot(MAP, "xen-offset", parameters=[xenmm.OwnParameter("a", "x", "y", 1)])
+    changed = xenmm.boot(MAP, "xen-offset", parameters=[xenmm.OwnParameter("a", "x", "y", 2)])
+    for form in ("c", "json"):
+        text = host.export(form)
+        assert stale(host, text) == ""
+        assert "made for other boot parameters: params_sha256" in stale(other, text)
+        assert "export it again" in stale(own, text)
+        assert stale(own, own.export(form)) == ""
+        assert stale(changed, own.export(form))
+    assert "no export" in stale(host, "int main(void);")
 
 
 def test_header_names_its_origin_and_the_maps_hash():

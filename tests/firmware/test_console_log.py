@@ -1085,10 +1085,10 @@ def test_reserved_regions_of_xen_on_arm_are_listed_and_stay_ram() -> None:
     found = read_map(s.xen(s.xen_arm(), inside, outside))
     assert found.ram == read_map(s.xen(s.xen_arm())).ram
     assert all(r.kind == "ram" for r in found.ranges)
-    assert found.stated.details["reserved"] == [
-        [start + 0x10000, start + 0x20000],
-        [1 << 50, (1 << 50) + 0x2000],
-    ]
+    assert found.stated.details["reserved"] == (
+        (start + 0x10000, start + 0x20000),
+        (1 << 50, (1 << 50) + 0x2000),
+    )
     notes = [n for n in found.notes if "reserved by the device tree" in n.text]
     assert [n.source.line for n in notes] == [len(s.xen_arm()) + 1, len(s.xen_arm()) + 2]
     assert "0x10000 bytes of it are RAM" in notes[0].text and "no RAM" in notes[1].text

@@ -2,7 +2,7 @@
 
 #: A module may import from its own floor's own folder, or from any floor below.
 FLOORS = (
-    ("constants", "errors", "version", "files", "progress"),
+    ("constants", "errors", "version", "_facts", "files", "progress"),
     ("firmware",),
     ("_core", "_timing", "_embed"),
     ("boot",),

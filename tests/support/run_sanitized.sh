@@ -33,7 +33,7 @@ CC=gcc XENMM_DEBUG=1 CFLAGS="$sanitizers -fno-sanitize-recover=undefined -fno-om
 # The interpreter itself has no instruments: the libraries come first, and what it never frees is no finding.
 run=(env LD_PRELOAD="$libraries" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
      PYTHONPATH="$copy" "$python")
-for module in _core _timing _machine _embed; do
+for module in _facts _core _timing _machine _embed; do
   loaded=$("${run[@]}" -c "import xenmm.$module as module; print(module.__file__)")
   [[ $loaded == "$copy"/* ]] || { echo "$loaded would be tested instead of the copy" >&2; exit 1; }
   symbols=$(nm -D "$loaded")

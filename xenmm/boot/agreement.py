@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from .._facts import Facts
 from ..constants import PAGE_SHIFT
 from ..errors import MemoryMapError
 from ..firmware.memory_map import MemoryMap
@@ -34,12 +34,13 @@ _NODE_ROW: Final = re.compile(
 _FIRST_WITH_OFFSET: Final = (4, 21)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Facts):
     """One statement of the log against ours.
 
     ``agrees`` is None where the log says too little to tell.
     """
+
+    __slots__ = ()
 
     what: str
     stated: str

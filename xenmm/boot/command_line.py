@@ -5,8 +5,9 @@ Xen c447b7308b, docs/misc/xen-command-line.pandoc, and xen/common/kernel.c and l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from .._facts import Facts
 
 #: Options that take RAM away, or change a table, in ways that the log does not tell enough about.
 _WARNED: Final = {
@@ -22,8 +23,7 @@ _LINUX: Final = ("mem", "memmap", "numa", "acpi", "movable_node", "efi_fake_mem"
 _SHIFTS: Final = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryOptions:
+class MemoryOptions(Facts):
     """What a command line changes.
 
     Attributes
@@ -38,6 +38,8 @@ class MemoryOptions:
     applied : tuple of str
         Options that are applied, as they were written.
     """
+
+    __slots__ = ()
 
     mem: int | None = None
     availmem: int | None = None

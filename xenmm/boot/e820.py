@@ -6,9 +6,9 @@ machine_specific_memory_setup, clip_to_limit (the loop of 2009: the same file at
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from .._facts import Facts
 from ..constants import MIB, PAGE_SHIFT, PAGE_SIZE
 from ..errors import MemoryMapError
 from ..firmware.memory_map import MemoryMap
@@ -26,9 +26,10 @@ _OTHER_ENTRIES: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Facts):
     """RAM in [start, end), in bytes, that this profile cannot use, and why."""
+
+    __slots__ = ()
 
     start: int
     end: int
@@ -40,12 +41,13 @@ class Lost:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True)
-class E820:
+class E820(Facts):
     """The RAM entries after clipping, ascending and disjoint, and what was cut.
 
     ``survivors`` are the entries above the clip limit that the loop of 2009 left in.
     """
+
+    __slots__ = ()
 
     ram: tuple[Run, ...]
     lost: tuple[Lost, ...]

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .._core import FrozenParameters
+from .._facts import Facts, sealed
 from ..constants import U64_END
 from ..errors import ConfigError, WriteOnceError
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Facts):
     """One boot parameter: its name in Xen's spelling, its unit, and the rule that it comes from."""
+
+    __slots__ = ()
 
     name: str
     unit: str
@@ -60,7 +61,6 @@ _BY_NAME: Final = {p.name: p for p in PARAMETERS}
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
 class OwnParameter(Parameter):
     """A write-once parameter of a simulator that embeds this, registered with ``boot(parameters=...)``.
 
@@ -73,6 +73,8 @@ class OwnParameter(Parameter):
     value : int or callable
         In [0, 2^64); or what computes it at the end of boot, told a function that reads a parameter by name.
     """
+
+    __slots__ = ()
 
     value: int | Callable[[Callable[[str], Any]], int] = 0
 
@@ -115,6 +117,7 @@ def value_text(name: str, value: Any) -> str:
     return str(value) if name.endswith("_shift") else f"{value:#x}"
 
 
+@sealed
 class BootParameters(FrozenParameters):
     """The boot parameters after the freeze: an immutable mapping, also by attribute.
 

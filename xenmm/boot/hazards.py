@@ -6,9 +6,9 @@ Rule book: part 11. Each finder looks at what boot decided and yields what it fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from .._facts import Facts
 from ..constants import PAGE_SHIFT, PDX_GROUP_COUNT, PDX_GROUP_SHIFT
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE
 from ._runs import Run, clipped, merged, subtracted, total
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 SEVERITIES: Final = ("crash", "assert", "lost", "note")
 
 
-@dataclass(frozen=True, slots=True)
-class Hazard:
+class Hazard(Facts):
     """One thing that a real Xen would not survive, or not do as one expects.
 
     Attributes
@@ -41,6 +40,8 @@ class Hazard:
     ranges : tuple of (start, end)
         Where, in bytes; empty when it is not about a place.
     """
+
+    __slots__ = ()
 
     code: str
     severity: str

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from .._core import HostCore
+from .._facts import sealed
 from ..constants import U64_END
 from ..errors import ConfigError
 from ..firmware.memory_map import MemoryMap
@@ -25,6 +26,7 @@ from .profiles import Profile, get_profile
 from .tables import Table
 
 
+@sealed
 class Host(HostCore):
     """A booted host: its conversions, its parameters, and everything that boot decided.
 

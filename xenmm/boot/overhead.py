@@ -7,9 +7,9 @@ the page-table pages that map them and RAM).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from .._facts import Facts
 from ..constants import (
     COMPAT_M2P_ENTRY_BYTES,
     M2P_ENTRY_BYTES,
@@ -21,8 +21,7 @@ from ..constants import (
 PAGE_TABLE_ENTRY_BYTES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(Facts):
     """Bytes of each table that describes memory.
 
     Attributes
@@ -34,6 +33,8 @@ class Costs:
     other_page_tables : int
         Bytes of page-table pages allocated to map the tables themselves, guests' read-only copies included.
     """
+
+    __slots__ = ()
 
     frame_table: int
     m2p: int
@@ -84,8 +85,7 @@ def minimum_costs(ram_bytes: int) -> Costs:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Overhead:
+class Overhead(Facts):
     """What one profile's tables cost on one machine.
 
     Attributes
@@ -101,6 +101,8 @@ class Overhead:
     virtual : dict of str to int
         Bytes of virtual address space from each table's start to its end, holes included.
     """
+
+    __slots__ = ()
 
     profile: str
     machine_ram_bytes: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from .._facts import Facts
 from ..constants import L2_PAGETABLE_SHIFT, L3_PAGETABLE_SHIFT, L4_PAGETABLE_SHIFT, PAGE_SHIFT, PAGE_SIZE
 from ._runs import round_down, round_up
 
@@ -24,12 +25,13 @@ L3_SPAN = 1 << L4_PAGETABLE_SHIFT
 Leaves = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PageTables:
+class PageTables(Facts):
     """Leaves by size, page-table pages by level, and how many of those pages belong to Xen's image.
 
     Static pages cost nothing extra; ``allocated`` pages are the others.
     """
+
+    __slots__ = ()
 
     leaf_1g: int = 0
     leaf_2m: int = 0
@@ -54,7 +56,7 @@ class PageTables:
 
     def to_dict(self) -> dict[str, int]:
         """Every count by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 def greedy(virt: int, frame: int, frames: int, *, page_1g: bool) -> Iterator[Leaves]:

@@ -13,9 +13,10 @@ One bit diagram for the mask::
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from .._facts import Facts
 from ..constants import GIB, MAX_ORDER, PAGE_SHIFT, PAGE_SIZE, U64_END
 from ._runs import Run, clipped, merged
 
@@ -38,17 +39,17 @@ class Translation(Protocol):
     def mfn_compressible(self, mfn: int, /) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(Facts):
     """One region of the offset compression, in frames: its first mfn, length, and slot in the tables."""
+
+    __slots__ = ()
 
     base_pfn: int
     pages: int
     pfn_idx: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compression:
+class Compression(Facts):
     """How mfn and pdx differ.
 
     Attributes
@@ -76,6 +77,8 @@ class Compression:
     first : Compression or None
         What Xen chose, and printed, before it fell back to none.
     """
+
+    __slots__ = ()
 
     kind: str
     method: str

@@ -7,10 +7,11 @@ slot as soon as it is known. Xen c447b7308b, xen/arch/x86/setup.c, __start_xen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from .._core import PdxTranslation
+from .._facts import Facts
 from ..constants import PAGE_SHIFT, PDX_GROUP_COUNT
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap
 from ._runs import Run, merged, round_down, subtracted, total
@@ -31,8 +32,7 @@ from .walk import Call, Chooser, Walk, usable_below_limits, walk_ram
 STACK_BYTES: Final = 8 << PAGE_SHIFT
 
 
-@dataclass(frozen=True, slots=True)
-class BootOptions:
+class BootOptions(Facts):
     """The options of a boot, as they took effect.
 
     Attributes
@@ -51,6 +51,8 @@ class BootOptions:
         Xen's options; None: those that a Xen log states; ``"ignore"``: none.
     """
 
+    __slots__ = ()
+
     page_sizes: str = "1g"
     compat_m2p: bool = True
     hotplug: bool | None = None
@@ -59,12 +61,13 @@ class BootOptions:
     command_line: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HostPlan:
+class HostPlan(Facts):
     """Everything that boot found out and decided: the Python-level facts of a host.
 
     Ranges are half-open, in bytes unless named otherwise; ``groups_valid`` are runs of groups of 65,536 pdx.
     """
+
+    __slots__ = ()
 
     memory_map: MemoryMap
     profile: Profile

@@ -6,19 +6,20 @@ a profile's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from .._facts import Facts
 from ..constants import GIB, MIB, PAGE_SHIFT, TIB
 from ..errors import ConfigError, did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Facts):
     """Where the tables lie in the hypervisor's virtual address space, in bytes.
 
     Source: Xen, xen/arch/x86/include/asm/config.h (2009: xen/include/asm-x86/config.h).
     """
+
+    __slots__ = ()
 
     name: str
     rdwr_mpt_virt_start: int
@@ -69,8 +70,7 @@ _MODERN: Final = Layout(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Facts):
     """Which rules one version of Xen follows.
 
     Attributes
@@ -99,6 +99,8 @@ class Profile:
     compat_m2p : bool
         The compat M2P is there unless asked otherwise.
     """
+
+    __slots__ = ()
 
     name: str
     source: str

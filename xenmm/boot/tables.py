@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from .._facts import Facts
 from .page_tables import PageTables
 
 #: A run of equal pages: byte offset in the table, 4 KiB frames in a page, how many in a row.
@@ -13,8 +13,7 @@ Chunk = tuple[int, int, int]
 Fill = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Facts):
     """One table.
 
     Attributes
@@ -36,6 +35,8 @@ class Table:
     page_tables : PageTables
         Leaves and page-table pages.
     """
+
+    __slots__ = ()
 
     name: str
     virt_start: int

@@ -9,6 +9,9 @@ from typing import Final
 
 from .._core import HostCore
 from ..errors import ConfigError
+from .provenance import stale
+
+__all__ = ["FORMATS", "export", "stale"]
 
 #: What :func:`export` writes, and what each is for.
 FORMATS: Final = {

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import field
 from typing import Any, Final
 
+from .._facts import Facts, FrozenDict, derived
 from ..constants import U64_END
 from ..errors import MemoryMapError
 
@@ -41,9 +41,10 @@ SRAT_HOTPLUG: Final = 2
 SRAT_NONVOLATILE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Facts):
     """Where a fact was read: the input's name, the line in it (from 1), and the format's name."""
+
+    __slots__ = ()
 
     file: str
     line: int | None = None
@@ -64,12 +65,13 @@ def _check_range(start: int, end: int, source: Source | None) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRange:
+class MemoryRange(Facts):
     """One range of the machine's address space: ``[start, end)`` in bytes, what it is, and who says so.
 
     ``kind`` is one of :data:`KINDS`; ``label`` is the log's own word for it.
     """
+
+    __slots__ = ()
 
     start: int
     end: int
@@ -88,13 +90,14 @@ class MemoryRange:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True)
-class SratRange:
+class SratRange(Facts):
     """One memory affinity row of the SRAT: ``[start, end)`` in bytes, node, and ACPI's flag bits.
 
     ``flags``: 1 enabled, 2 hot-pluggable, 4 non-volatile (ACPI 6.5, table 5.61).
     ``pxm`` is the firmware's proximity domain where the log tells it apart from the node.
     """
+
+    __slots__ = ()
 
     start: int
     end: int
@@ -107,12 +110,13 @@ class SratRange:
         _check_range(self.start, self.end, self.source)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Facts):
     """Something the reader wants known: ``level`` is ``note``, ``warning`` or ``dropped``.
 
     ``dropped`` notes carry the number of bytes that were not read as memory, where that is certain.
     """
+
+    __slots__ = ()
 
     level: str
     text: str
@@ -128,8 +132,7 @@ class Note:
         return f"{self.level}: {place}{self.text}{tail}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stated:
+class Stated(Facts):
     """What the log itself states beside its map; ``None`` or empty where it says nothing.
 
     ``ram_bytes`` and ``last_pfn`` are the log's own totals, ``command_line`` the boot options (of Xen in a
@@ -137,13 +140,15 @@ class Stated:
     on compression without prefix, ``numa_rows`` Xen's own NUMA rows without prefix.
     """
 
+    __slots__ = ()
+
     ram_bytes: int | None = None
     last_pfn: int | None = None
     command_line: str | None = None
     xen_version: str | None = None
     pfn_compression: tuple[str, ...] = ()
     numa_rows: tuple[str, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = FrozenDict()
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -158,8 +163,7 @@ def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
-@dataclass(frozen=True)
-class MemoryMap:
+class MemoryMap(Facts):
     """A machine's memory as its firmware tells it.
 
     Attributes
@@ -179,6 +183,8 @@ class MemoryMap:
     arch : str
         ``x86``, ``arm``, ``power``, ``mips``, ``ia64``, ``s390`` ... or ``""`` where unknown.
     """
+
+    __slots__ = ()
 
     ranges: tuple[MemoryRange, ...]
     srat: tuple[SratRange, ...] | None = None
@@ -228,7 +234,7 @@ class MemoryMap:
             )
         return cls(rows, nodes, name=name, format="ranges")
 
-    @cached_property
+    @derived
     def ram(self) -> tuple[tuple[int, int], ...]:
         """RAM as sorted, merged, disjoint half-open byte ranges."""
         return merge((r.start, r.end) for r in self.ranges if r.kind == "ram")

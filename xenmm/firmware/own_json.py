@@ -127,7 +127,7 @@ def _stated_out(stated: Stated) -> dict[str, Any]:
         if getattr(stated, key):
             out[key] = list(getattr(stated, key))
     if stated.details:
-        out["details"] = stated.details
+        out["details"] = dict(stated.details)
     return out
 
 
