@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan coverage leaks fuzz peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -29,6 +29,19 @@ peers: $(VENV)/peers-packages
 # Minutes; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
 asan: $(VENV)/built $(VENV)/test-packages
 	tests/support/run_sanitized.sh $(CURDIR)/$(BIN)/python $(ASAN_TESTS)
+
+# Lines and branches of the floors up to boot; below 95% in any module it fails.
+coverage: $(VENV)/built $(VENV)/test-packages $(VENV)/coverage-packages
+	tests/support/run_coverage.sh $(CURDIR)/$(BIN)/python $(COVERAGE_TESTS)
+
+leaks: $(VENV)/built $(VENV)/test-packages
+	PYTHONPATH=tests/support $(BIN)/python tests/support/leaks.py $(RECORD)
+
+# Each reader under atheris: TARGET=text|srat|dtb|trace|checkpoint, SECONDS of processor time.
+TARGET  ?= text
+SECONDS ?= 60
+fuzz: $(VENV)/built $(VENV)/test-packages $(VENV)/fuzz-packages
+	$(BIN)/python tests/support/fuzz.py $(TARGET) --seconds $(SECONDS) $(FUZZ_ARGS)
 
 lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff check .
@@ -55,12 +68,15 @@ check-dist: dist
 	$(BIN)/python tests/support/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info xenmm/*.so xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info xenmm/*.so xenmm/_facts.c xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make peers             other programs that some tests compare with (CI has them)'
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
+	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
+	@echo 'make leaks             how much a process grows over many boots, conversions and machines'
+	@echo 'make fuzz              feeds a reader what breaks readers: TARGET=text SECONDS=60'
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
 	@echo 'make docs              the documentation as HTML, in docs/_build/html'
 	@echo 'make figures           puts figures and console blocks of the documentation in anew'

@@ -9,7 +9,11 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = bool(os.environ.get("XENMM_DEBUG"))
-FLAGS = ["-O1", "-g"] if DEBUG else ["-O3", "-falign-loops=64", "-fno-semantic-interposition"]
+# Every line of Cython tells when it runs: for coverage, and for nothing else, since it is many times slower.
+TRACED = bool(os.environ.get("XENMM_COVERAGE"))
+FLAGS = ["-O3", "-falign-loops=64", "-fno-semantic-interposition"]
+if DEBUG or TRACED:
+    FLAGS = ["-O0"] if TRACED else ["-O1", "-g"]
 DIRECTIVES = {
     "language_level": 3,
     "binding": False,
@@ -17,6 +21,7 @@ DIRECTIVES = {
     "wraparound": DEBUG,
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
+    "linetrace": TRACED,
 }
 
 
@@ -37,7 +42,9 @@ def extension(name):
         [f"xenmm/{name}.pyx", *SOURCES.get(name, [])],
         depends=DEPENDS,
         include_dirs=["xenmm", "xenmm/include", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("XENMM_DEBUG", "1")] * DEBUG,
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+        + [("XENMM_DEBUG", "1")] * DEBUG
+        + [("CYTHON_TRACE_NOGIL", "1")] * TRACED,
         extra_compile_args=FLAGS,
     )
 
@@ -54,7 +61,7 @@ def manual_page():
     return str(page)
 
 
-NAMES = [n for n in ("_core", "_timing", "_machine", "_embed") if os.path.exists(f"xenmm/{n}.pyx")]
+NAMES = [n for n in ("_facts", "_core", "_timing", "_machine", "_embed") if os.path.exists(f"xenmm/{n}.pyx")]
 setup(
     ext_modules=cythonize([extension(n) for n in NAMES], compiler_directives=DIRECTIVES),
     data_files=[("share/man/man1", [manual_page()])],

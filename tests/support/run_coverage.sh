@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Lines and branches of Python, and lines of Cython, that the tests of the floors up to boot reach.
+#
+#   tests/support/run_coverage.sh PYTHON [pytest arguments]
+#
+# Builds a copy of the tree in which every line of Cython tells when it runs, and runs the tests there. Below
+# the least share in any module of those floors it ends with 1.
+set -euo pipefail
+
+python=$1
+shift
+tree=$(cd "$(dirname "$0")/../.." && pwd)
+[ $# -gt 0 ] || set -- tests/firmware tests/boot tests/test_facts.py tests/test_core_scalars.py \
+  tests/test_core_arrays.py tests/test_core_frozen.py tests/test_core_random_parameters.py tests/timing tests/embed
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+(cd "$tree" && git ls-files -z --cached --others --exclude-standard |
+  tar -c --null -T - --ignore-failed-read) | tar -x -C "$copy"
+cd "$copy"
+
+echo "building with a mark on every line"
+XENMM_COVERAGE=1 "$python" setup.py --quiet build_ext --inplace >build.log 2>&1 || { cat build.log >&2; exit 1; }
+run=(env PYTHONPATH="$copy" "$python")
+"${run[@]}" -m coverage run --rcfile=tests/support/coverage.toml -m pytest -q -p no:cacheprovider "$@"
+"${run[@]}" -m coverage json --rcfile=tests/support/coverage.toml -q -o coverage.json
+"${run[@]}" tests/support/coverage_floors.py coverage.json
