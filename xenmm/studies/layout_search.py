@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..boot.host import boot
 from ..constants import PAGE_SIZE
 from ..errors import ConfigError
-from ..report.text import limit_losses
+from ..report.overhead import limit_losses
 from .layouts import Layout
 
 #: What a search makes small. What loses memory has small tables: so what loses less comes first in each.

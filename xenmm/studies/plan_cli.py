@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
         run,
         "lay memory out as asked: its cost, the cheapest spacing, the largest machine of that shape",
         "plan --ram 3T --nodes 8 --spacing 2^42",
-        "plan --ram 1536G --nodes 2 --ht-hole split --profiles xen-mask,xen-offset",
+        "plan --ram 1536G --nodes 2 --ht-hole split --profiles xen-mask,fold",
         "plan --node-sizes 256G,64G,64G --spacing 1T -o map.json",
         notes=_NOTES,
     )
