@@ -159,15 +159,15 @@ class Host(HostCore):
         virtual = {t.name: t.size for t in plan.tables}
         return Overhead(plan.profile.name, self.ram_bytes, plan.used_ram_bytes, costs, virtual)
 
-    def export(self, form: str, *, prefix: str = "machine") -> str:
-        """The conversions as a text for another program: :func:`xenmm.embed.export`.
+    def export(self, form: str, **options: Any) -> str:
+        """The conversions as a text for another program; options are those of :func:`xenmm.embed.export`.
 
         Examples
         --------
         >>> header = host.export("c", prefix="server")  # doctest: +SKIP
         """
         # The exporters stand above boot, and are looked up by name so that boot does not depend on them.
-        return str(import_module("xenmm.embed").export(self, form, prefix=prefix))
+        return str(import_module("xenmm.embed").export(self, form, **options))
 
     def machine(self, **options: Any) -> Any:
         """Bring the host to life: a :class:`xenmm.machine.Machine` on it, with records, domains and grants.

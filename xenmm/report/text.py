@@ -316,9 +316,11 @@ def _beside(report: Report, width: int) -> list[str]:
     ]
     if any(row.lost_bytes for row in found):
         notes.append("*: cannot use all of the RAM.")
+    lines = [*heads, *((name, *figures) for name, figures in rows.items())]
+    set_wide = table(lines, indent="  ")
     return [
         *heading("Beside Linux: what describes the same RAM, and how fast"),
-        *table([*heads, *((name, *figures) for name, figures in rows.items())], indent="  "),
+        *(set_wide if max(map(len, set_wide)) <= width else table(lines, gap=1, indent="  ")),
         *(line for note in notes for line in wrap(note, width, "  ", "    ")),
     ]
 
