@@ -347,7 +347,7 @@ class TestCommandLine:
             (("--ram", "8G", "--node-sizes", "1G"), "--node-sizes stands for --ram and --nodes"),
             (("--ram", "8G", "--profiles", "x"), "unknown profile 'x'"),
             (("--ram", "8P"), "past the highest address 2^52"),
-            (("--ram", "8G", "-o", "/nowhere/x"), "/nowhere/x: No such file or directory"),
+            (("--ram", "8G", "-o", "/nowhere/x"), "/nowhere/x: its folder is not there (mkdir -p /nowhere)"),
         ],
     )
     def test_one_line_for_what_is_wrong(self, capsys, words, message):

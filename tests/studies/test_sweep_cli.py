@@ -276,7 +276,10 @@ def test_json_says_the_same(capsys, tmp_path):
         (("bundled", "-o", "OUT", "--shard", "4/3"), "shard is K/N"),
         (("--collect", "OUT"), "no such folder"),
         (("--collect", "OUT", "-o", "OUT"), "--collect OUT stands alone"),
-        (("bundled", "-o", "OUT", "--json", "/nowhere/x"), "/nowhere/x: No such file or directory"),
+        (
+            ("bundled", "-o", "OUT", "--json", "/nowhere/x"),
+            "/nowhere/x: its folder is not there (mkdir -p /nowhere)",
+        ),
     ],
 )
 def test_one_line_for_what_is_wrong(capsys, tmp_path, arguments, message):

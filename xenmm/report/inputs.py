@@ -148,16 +148,19 @@ def _bundled(name: str) -> Path:
 
     path = bundled().get(name)
     if path is None:
-        raise MemoryMapError(_no_such_file(name, list(bundled())))
+        raise MemoryMapError(no_such_file(name))
     return path
 
 
-def _no_such_file(name: str, machines: list[str]) -> str:
+def no_such_file(name: str) -> str:
+    """What to say of a name that is no file and no machine."""
+    from ..maps import bundled
+
     folder = os.path.dirname(name)
     try:
         beside = [os.path.join(folder, other) for other in os.listdir(folder or ".")]
     except (OSError, ValueError):
         return f"no such file, and no folder {folder!r} for it: {name!r}"
-    near = did_you_mean(name, [*machines, THIS_MACHINE, *beside])
+    near = did_you_mean(name, [*bundled(), THIS_MACHINE, *beside])
     what = f"no such file, and no bundled machine of that name: {name!r}"
     return what + (near or " (xenmm machines lists those)")

@@ -28,7 +28,8 @@ def find_inputs(sources: Source | Iterable[Source]) -> list[SweepInput]:
     sources : str, path, MemoryMap, or an iterable of them
         A file; a folder, for every file in and below it, save hidden ones and results of sweeps (a copy of
         /sys/firmware/memmap or /proc/device-tree is one input itself); a pattern as ``logs/**/*.log``; a
-        bundled machine's name where no such file exists; ``bundled`` for all of them; or a map with a name.
+        bundled machine's name where no such file exists; ``bundled`` for all of them; ``this-machine``; or a
+        map with a name.
 
     Raises
     ------
@@ -51,17 +52,20 @@ def find_inputs(sources: Source | Iterable[Source]) -> list[SweepInput]:
     return list(found.values())
 
 
-def _map_input(memory_map: MemoryMap) -> Iterator[SweepInput]:
+def _map_input(memory_map: MemoryMap, name: str = "") -> Iterator[SweepInput]:
     import hashlib
 
-    if not memory_map.name:
+    name = name or memory_map.name
+    if not name:
         raise ConfigError("a map without a name cannot be told from others: give it one")
     data = memory_map.to_json().encode()
-    yield SweepInput(memory_map.name, None, data, hashlib.sha256(data).hexdigest(), len(data))
+    yield SweepInput(name, None, data, hashlib.sha256(data).hexdigest(), len(data))
 
 
 def _named(source: str) -> Iterator[SweepInput]:
+    from ..firmware.this_machine import THIS_MACHINE
     from ..maps import bundled
+    from ..report.inputs import load, no_such_file
 
     if source == "-":
         raise ConfigError("a sweep reads its inputs more than once: give standard input's content as a file")
@@ -72,15 +76,15 @@ def _named(source: str) -> Iterator[SweepInput]:
         yield from (_of_path(each, name, True) for name, each in bundled().items())
     elif source in bundled():
         yield _of_path(bundled()[source], source, True)
+    elif source == THIS_MACHINE:
+        yield from _map_input(load(source)[0], source)
     elif glob.has_magic(source):
         names = sorted(glob.glob(source, recursive=True))
         if not names:
             raise ConfigError(f"no file matches {source!r}")
         yield from (_of_path(each) for name in names for each in _files(Path(name)))
     else:
-        raise ConfigError(
-            f"no such file, and no bundled machine of that name: {source!r} (xenmm alone lists them)"
-        )
+        raise ConfigError(no_such_file(source))
 
 
 def _files(path: Path) -> Iterator[Path]:
