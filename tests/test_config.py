@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import xenmm
+from xenmm import config
 from xenmm.config import checks, configuration, render, show_config
 from xenmm.errors import ConfigError
 
@@ -67,3 +70,11 @@ def test_marks_line_up():
     lines = render(checks()).splitlines()
     assert {line[:8].strip() for line in lines} <= {"ok", "absent", "BROKEN"}
     assert configuration()["checks"].keys() == {c.name for c in checks()}
+
+
+def test_extras_are_those_of_the_package():
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    declared = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert {extra for extra, _ in config.EXTRAS.values()} == set(declared)
+    for name, (extra, _) in config.EXTRAS.items():
+        assert [re.match(r"[\w-]+", need)[0] for need in declared[extra]] == [name]

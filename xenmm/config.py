@@ -24,13 +24,15 @@ _PURPOSES: Final = {
     "_timing": "caches, TLBs and page walks",
 }
 
-#: Optional packages, and why one would want them.
+#: Optional packages by their import names: the extra that brings each, and why one would want it.
 EXTRAS: Final = {
-    "numba": "conversions inside numba-compiled loops",
-    "unicorn": "a Unicorn engine whose memory is laid out by the emulated Xen",
-    "rich": "tables and progress bars on a terminal",
-    "shtab": "completion in bash, zsh and fish (the extra is called completion)",
-    "matplotlib": "plots (the extra is called plot)",
+    "numba": ("numba", "conversions inside numba-compiled loops"),
+    "unicorn": ("unicorn", "a Unicorn engine whose memory is laid out by the emulated Xen"),
+    "rich": ("rich", "colour and progress bars on a terminal"),
+    "shtab": ("completion", "completion in bash, zsh and fish"),
+    "matplotlib": ("plot", "plots"),
+    "pyarrow": ("arrow", "tables of sweeps as Parquet"),
+    "distributed": ("dask", "sweeps on a dask cluster"),
 }
 
 
@@ -64,7 +66,7 @@ def checks() -> tuple[Check, ...]:
         _headers(),
         _bundled_maps(),
         _self_test(),
-        *(_extra(name, purpose) for name, purpose in EXTRAS.items()),
+        *(_extra(name, *why) for name, why in EXTRAS.items()),
     )
 
 
@@ -181,9 +183,9 @@ def _self_test() -> Check:
     )
 
 
-def _extra(name: str, purpose: str) -> Check:
+def _extra(name: str, extra: str, purpose: str) -> Check:
     if importlib.util.find_spec(name) is None:
-        return Check(name, False, False, f"for {purpose}: pip install {name}")
+        return Check(name, False, False, f"for {purpose}: pip install 'xenmm[{extra}]'")
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -26,6 +26,9 @@ COMMANDS = {
         *("replay", "taishan200-4node", "--workload", "random", "--accesses", "1000"),
         *("--compare", "--profile", "pre,xen-mask,xen-offset"),
     ),
+    "compare": ("compare", "dell-r930", "--profile-a", "fold", "--profile-b", "xen-offset"),
+    "plan": ("plan", "--ram", "64G", "--nodes", "4", "--spacing", "2^40"),
+    "machines": ("machines",),
     "doctor": ("doctor",),
 }
 

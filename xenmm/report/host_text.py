@@ -12,10 +12,8 @@ from ..constants import PAGE_SIZE
 from .forms import Forms
 from .inputs import Input
 from .layout import (
-    HEADING,
     heading,
     joined,
-    marked,
     percent,
     plural,
     printable,
@@ -23,6 +21,7 @@ from .layout import (
     size,
     span,
     table,
+    titled,
     wrap,
 )
 from .text import compression_text
@@ -49,7 +48,7 @@ def host_lines(host: Host, given: Input, width: int = 80) -> list[str]:
     )
     name = printable(host.memory_map.name or given.name)
     title = [
-        marked(name, (0, len(name), HEADING)),
+        titled(name),
         *wrap(f"profile {host.profile.name}; {options}", width, "  ", "    "),
         *wrap(f"compression: {compression_text(host)}", width, "  ", "    "),
     ]
@@ -151,7 +150,7 @@ def forms_lines(host: Host, found: Sequence[Forms], width: int = 80) -> list[str
 
 def _forms(host: Host, found: Forms, width: int) -> list[str]:
     title = f"{found.kind}:{found.given:#x} under {host.profile.name} (compression: {host.compression.kind})"
-    lines: list[str] = [marked(title, (0, len(title), HEADING))]
+    lines: list[str] = [titled(title)]
     digits = max(len(hex(f.value)) for f in found.forms)
     for form in found.forms:
         left = f"  {form.name:<5}  {form.value:<#{digits}x}  "

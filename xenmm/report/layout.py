@@ -127,9 +127,14 @@ def table(
     return out
 
 
+def titled(text: str) -> Line:
+    """A line that is a title."""
+    return marked(text, (0, len(text), HEADING))
+
+
 def heading(text: str) -> list[str]:
     """A section's title, underlined."""
-    return [marked(line, (0, len(line), HEADING)) for line in (text, "-" * len(text))]
+    return [titled(line) for line in (text, "-" * len(text))]
 
 
 def labelled(facts: Sequence[tuple[str, str]], width: int) -> list[str]:

@@ -11,12 +11,10 @@ from ..firmware.memory_map import SRAT_HOTPLUG, SRAT_NONVOLATILE, MemoryMap, Not
 from ..peers.linux import LINUX_VERSION
 from .beside import UARCH, Beside, beside_linux
 from .layout import (
-    HEADING,
     cells,
     heading,
     joined,
     labelled,
-    marked,
     percent,
     plural,
     printable,
@@ -24,6 +22,7 @@ from .layout import (
     size,
     span,
     table,
+    titled,
     wrap,
 )
 from .overhead import TIME_ONLY_STEPS, Report, limit_losses
@@ -84,7 +83,7 @@ def machine_facts(report: Report) -> list[tuple[str, str]]:
 
 def _machine(report: Report, width: int) -> list[str]:
     title = printable(report.memory_map.name) or printable(report.input.name)
-    return [marked(title, (0, len(title), HEADING)), "", *labelled(machine_facts(report), width)]
+    return [titled(title), "", *labelled(machine_facts(report), width)]
 
 
 def _hole_facts(m: MemoryMap) -> list[tuple[str, str]]:
@@ -317,10 +316,10 @@ def _beside(report: Report, width: int) -> list[str]:
     if any(row.lost_bytes for row in found):
         notes.append("*: cannot use all of the RAM.")
     lines = [*heads, *((name, *figures) for name, figures in rows.items())]
-    set_wide = table(lines, indent="  ")
+    set_wide = table(lines, indent="  ", heads=2)
     return [
         *heading("Beside Linux: what describes the same RAM, and how fast"),
-        *(set_wide if max(map(len, set_wide)) <= width else table(lines, gap=1, indent="  ")),
+        *(set_wide if max(map(len, set_wide)) <= width else table(lines, gap=1, indent="  ", heads=2)),
         *(line for note in notes for line in wrap(note, width, "  ", "    ")),
     ]
 

@@ -54,11 +54,11 @@ def lines(machine: ThisMachine, width: int = 80) -> list[str]:
     from ..firmware import read_map
     from ..maps import DEFAULT_MAP, path
     from ..report.inputs import ASK_AS_ROOT
-    from ..report.layout import printable, sections, wrap
+    from ..report.layout import printable, sections, titled, wrap
 
     if machine.memory_map is not None:
         read = ", ".join(str(p) for p in machine.places if not p.why)
-        shown = [printable(machine.memory_map.name), *_summary(machine.memory_map, read, width)]
+        shown = [titled(printable(machine.memory_map.name)), *_summary(machine.memory_map, read, width)]
         return sections([shown, *_commands("this-machine")])
     there = [f"{p.path}: {p.why[:_WHY_MAX]}" for p in machine.refusals if p.why != "not there"]
     refused = "; ".join(there[:_REFUSALS_MAX]) or "none of Linux's places for it is there"
@@ -99,7 +99,7 @@ def _summary(memory_map: MemoryMap, read: str, width: int, notes: int = _NOTES_M
 
 
 def _commands(example: str) -> list[list[str]]:
-    from ..report.layout import table
+    from ..report.layout import table, titled
 
     rows = table([(f"xenmm {words}", text) for words, text in _GUIDE], left=2, heads=0, indent="  ")
-    return [[f"Try: xenmm report {example}", *rows]]
+    return [[titled(f"Try: xenmm report {example}"), *rows]]
