@@ -1,11 +1,14 @@
 """Conversions of one integer: equal to the slow model and to Xen's own numbers, on every 64-bit value."""
 
+import numpy as np
 import pytest
-from hosts import assorted_params, domain_edges, golden_cases, golden_params, make_host, make_params
+from hosts import assorted_params, domain_edges, freeze, golden_cases, golden_params, make_host, make_params
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import CONVERSIONS, Oracle
 
+from xenmm import _embed
+from xenmm._core import FrozenParameters, _repeat, build_info
 from xenmm.errors import FrameError
 
 PARAMS = assorted_params()
@@ -162,3 +165,70 @@ def test_image_addresses_convert_only_when_its_place_is_known():
 def test_out_with_one_integer_is_a_type_error():
     with pytest.raises(TypeError, match="out= goes with an array"):
         HOSTS["none"].mfn_to_page(1, out=object())
+
+
+class Indexed:
+    """An integer object that is no int."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+def asked(function, value):
+    try:
+        return function(value)
+    except FrameError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("mode", ["none-image", "mask-7-bits", "offset-2"])
+@pytest.mark.parametrize("name", [*CONVERSIONS, "mfn_valid"])
+def test_an_integer_of_another_type_is_answered_and_refused_as_an_int(mode, name):
+    params = assorted_params()[mode]
+    convert = getattr(make_host(params), name)
+    for value in domain_edges(params, name):
+        expected = asked(convert, value)
+        assert asked(convert, Indexed(value)) == expected
+        assert asked(convert, np.uint64(value)) == expected
+
+
+def test_parameters_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        FrozenParameters(["max_page"], [], [], [])
+    frozen = freeze(assorted_params()["none"])
+    for ask in (frozen.writer, frozen.__getitem__):
+        with pytest.raises(KeyError, match="no_such"):
+            ask("no_such")
+    assert repr(frozen).startswith("<BootParameters of ")
+
+
+def test_what_was_built_is_told():
+    told = build_info()
+    assert told["array loops"] in told["runnable"].split()
+    assert told["parameters ABI"] == 1
+    assert isinstance(told["debug checks"], bool)
+
+
+@pytest.mark.parametrize("mode", ["none", "mask-7-bits", "offset-2"])
+def test_yardsticks_of_the_benchmarks_compute_what_they_time(mode):
+    params = assorted_params()[mode]
+    host, x = make_host(params), 0x12345
+    expected = x
+    for _ in range(3):
+        expected = host.mfn_to_page_unchecked(expected)
+    assert _embed.chained_mfn_to_page(host.capsule, x, 3) == expected
+    assert _embed.returned(host) is host
+    frames = np.arange(0x100, 0x200, dtype=np.uint64)
+    out = np.zeros_like(frames)
+    _repeat(host, "mfn_to_page", frames, out, 2)
+    assert (out == host.mfn_to_page_unchecked(frames)).all()
+    copied = np.zeros_like(frames)
+    _embed.repeat_memcpy(frames.view(np.uint8), copied.view(np.uint8), 2)
+    assert (copied == frames).all()
+    with pytest.raises(ValueError, match="shorter"):
+        _embed.repeat_memcpy(frames.view(np.uint8), copied.view(np.uint8)[1:], 1)
+    with pytest.raises(ValueError, match="contiguous"):
+        _repeat(host, "mfn_to_page", frames[::2], out[::2], 1)

@@ -58,3 +58,28 @@ def test_banks_of_arm_are_squeezed_from_the_first_one_up():
     stated = Stated(pfn_compression=("PFN compression on bits 21...22",))
     (row,) = compare_with_log(replace(banks, format="xen-arm", arch="arm", stated=stated))
     assert row.agrees
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda p: p.stem)
+def test_an_srat_without_an_e820_still_tells_what_it_leads_to(log):
+    machine = xenmm.read_map(log)
+    alone = replace(machine, ranges=())
+    if not machine.srat:
+        assert [row.what for row in compare_with_log(alone)] == ["RAM"]
+        return
+    compressions = [row for row in compare_with_log(alone) if row.what == "compression"]
+    whole = [row for row in compare_with_log(machine) if row.what == "compression"]
+    # Without RAM there is no frame to reach, so nothing to compare where Xen found no hole.
+    assert compressions in (whole, [])
+    low = replace(alone, srat=tuple(r for r in machine.srat if r.end <= 1 << 32))
+    off = replace(alone, srat=tuple(replace(r, flags=0) for r in machine.srat))
+    assert all("none" in str(row) for row in compare_with_log(low) if row.what == "compression")
+    assert [row for row in compare_with_log(off) if row.what == "compression"] == []
+
+
+def test_a_row_across_4_gib_has_ram_from_there_on():
+    # Nodes from 0 across 4 GiB: squeezing must leave [4 GiB, 18 GiB) whole, as the log's own Xen did.
+    machine = xenmm.read_map(MAPS / "b2-ldr-4nodes-1t-417.log")
+    alone = replace(machine, ranges=())
+    (row,) = (row for row in compare_with_log(alone) if row.what == "compression")
+    assert str(row) == "compression: bits 23...27: agrees"

@@ -412,3 +412,36 @@ def test_macros_that_double_stay_bounded() -> None:
 @pytest.mark.parametrize("text", ["", "hello", "memory: 4 GiB", "[mem 0x0-0xfff]", "Memory {"])
 def test_other_text_is_not_taken(text: str) -> None:
     assert not device_tree.sniff([(1, text)])
+
+
+def test_words_of_the_language_that_a_map_does_not_need() -> None:
+    text = r"""
+/dts-v1/;
+/ {
+	/omit-if-no-ref/
+	#address-cells = <2>;
+	#size-cells = <2>;
+	model = "tab\t octal \101 hex \x42 quote \" end\n";
+	blob = /incbin/("file.bin");
+	other = &mem0, [0 1 2];
+	mem0: memory@0 {
+		device_type = "memory";
+		reg = <0 0 0 ('A' * 0x100000)>;
+	};
+};
+"""
+    tree = read(text)
+    assert tree.ram == ((0, ord("A") << 20),)
+    assert tree.name.startswith("tab\t octal A hex B quote")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("&mem0 = <1>;", "need '{' after &mem0"),
+        ("/ { a = <0x1ffffffff>; };", "0x1ffffffff"),
+    ],
+)
+def test_what_is_no_device_tree_is_refused_with_its_place(line: str, why: str) -> None:
+    with pytest.raises(MemoryMapError, match=why):
+        read(f"/dts-v1/;\n/ {{ mem0: memory@0 {{ }}; }};\n{line}\n")

@@ -121,3 +121,26 @@ def test_an_oversized_file_is_refused(memmap: Path) -> None:
 @pytest.mark.parametrize("text", ["", "0/size:0x0", "a/start:0x0", "start: 0x0"])
 def test_other_text_is_not_taken(text: str) -> None:
     assert not folders.sniff([(1, text)])
+
+
+def test_an_entry_that_cannot_be_read_is_named(memmap: Path) -> None:
+    (memmap / "2" / "end").unlink()
+    (memmap / "2" / "end").mkdir()
+    assert "entry 2 lacks a start, an end or a type" in dropped(read_map(memmap))[0]
+
+
+def test_only_what_tells_of_memory_is_looked_into(tmp_path: Path) -> None:
+    tree = tmp_path / "device-tree"
+    for name, files in {
+        "": {"#address-cells": b"\0\0\0\2", "#size-cells": b"\0\0\0\2"},
+        "memory@0": {"device_type": b"memory\0", "reg": bytes(8) + (1 << 32).to_bytes(8, "big")},
+        "cpus": {"reg": b"never read"},
+        "reserved-memory/fw@1000": {"reg": (0x1000).to_bytes(8, "big") + (0x1000).to_bytes(8, "big")},
+        "reserved-memory/fw@1000/deeper": {"reg": b"never read"},
+    }.items():
+        (tree / name).mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (tree / name / file).write_bytes(data)
+    for file in (tree / "cpus" / "reg", tree / "reserved-memory/fw@1000/deeper/reg"):
+        file.write_bytes(bytes(1 << 21))
+    assert read_map(tree).top == 1 << 32

@@ -8,6 +8,7 @@ import pytest
 from slow_cache import KINDS, SlowEngine
 
 from xenmm._timing import instruction_sets
+from xenmm.errors import ConfigError
 from xenmm.timing import (
     AddressSpace,
     Cache,
@@ -235,3 +236,21 @@ def test_a_written_back_line_is_a_use_where_the_cache_says_so(loops, arrival, hi
     assert result.caches["L1"].writebacks == 1
     assert result.caches["L2"].by_kind["writeback"] == (1, 0)
     assert result.caches["L2"].hits == hits
+
+
+def test_arguments_out_of_their_domain_are_refused_by_name():
+    hierarchy = load_microarchitecture("zen3")
+    engine = Engine(hierarchy, AddressSpace([Mapping(0, 0, 1 << 30, "4k")]))
+    for arguments, name in (
+        ({"kind": 3}, "kind"),
+        ({"size": 0}, "size"),
+        ({"size": 4097}, "size"),
+        ({"straddle": "twice"}, "straddle"),
+    ):
+        with pytest.raises(ConfigError, match=name):
+            engine.access(64, **arguments)
+    addresses = array.array("Q", [0, 64, 128])
+    for start, stop in ((0, 4), (3, 2)):
+        with pytest.raises(ConfigError, match="not inside the 3 accesses"):
+            engine.simulate(addresses, start=start, stop=stop)
+    assert engine.instruction_set in instruction_sets()

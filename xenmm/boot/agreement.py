@@ -165,7 +165,8 @@ def _choose_for_log(memory_map: MemoryMap) -> Compression | None:
 def _choose_from_srat(memory_map: MemoryMap, profile: Profile) -> Compression | None:
     # An excerpt without the e820 still tells what the SRAT alone leads to.
     regions: list[Run] = [(r.start, r.end) for r in memory_map.srat or () if r.flags & 1]
-    base = min((start for start, _ in regions if start >= FOUR_GIB), default=None)
+    # A row across 4 GiB has RAM from there on: only what lies below it is left to devices.
+    base = min((max(start, FOUR_GIB) for start, end in regions if end > FOUR_GIB), default=None)
     if not regions:
         return None
     if base is None:
