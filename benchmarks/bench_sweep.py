@@ -1,9 +1,11 @@
 """A sweep of 10,000 cells of ``report``: its time, cells a second, and the peak memory of parent and workers.
 
-    python benchmarks/bench_sweep.py [--cells 10000] [--workers N] [--json benchmarks/records/sweep.json]
+    python benchmarks/bench_sweep.py [--cells N] [--workers N] [--kills N] [--json RECORD]
 
 Writes generated boot logs into a scratch folder, sweeps them with processes of its own, sweeps again when
-nothing is left to do, and does both with a tenth of the cells, too: memory that does not grow is flat.
+nothing is left to do, and does both with a tenth of the cells, too: memory that does not grow is flat. Then
+the same sweep is killed (SIGKILL) again and again at random moments and ended by the same command; every file
+must be that of the sweep that nobody disturbed. Exit code 1 if it is not, or a cell failed.
 """
 
 import argparse
@@ -76,19 +78,55 @@ def in_a_process(*words: str) -> dict:
     return json.loads(done.stdout)
 
 
-def sweeps(cells: int, workers: int | None) -> dict:
-    """A sweep of so many cells, and the same again with nothing left to do."""
+def sweeps(cells: int, workers: int | None, kills: int = 0) -> dict:
+    """A sweep of so many cells, the same again with nothing left to do, and killed so many times."""
     with tempfile.TemporaryDirectory() as scratch:
         logs, out = Path(scratch, "logs"), Path(scratch, "out")
         write_logs(logs, -(-cells // (len(PROFILES) * len(PAGE_SIZES))))
         words = (str(logs), str(out), str(workers or 0))
-        return {"first": in_a_process(*words), "again": in_a_process(*words)}
+        found = {"first": in_a_process(*words), "again": in_a_process(*words)}
+        if kills:
+            found["killed"] = killed(logs, out, Path(scratch, "killed"), workers, kills)
+        return found
+
+
+def killed(logs: Path, whole: Path, out: Path, workers: int | None, kills: int, seed: int = 7) -> dict:
+    """The same sweep killed so many times; what was there each time, and whether the end is the same."""
+    rng, there = random.Random(seed), []
+    words = [sys.executable, __file__, "--one", str(logs), str(out), str(workers or 0)]
+    cells = len(cells_in(whole))
+    for number in range(kills):
+        least = cells * (number + rng.random()) / (kills + 1)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        while len(cells_in(out)) < least and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        there.append(len(cells_in(out)))
+    last = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    return {
+        "kills": kills,
+        "cells_there": there,
+        "done_at_last": last["done"],
+        "same_bytes": same(whole, out),
+    }
+
+
+def cells_in(out: Path) -> list[Path]:
+    return list((out / "cells").rglob("[!.]*.json"))
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two folders hold the same files."""
+    names = [sorted(p.relative_to(f) for p in f.rglob("*") if p.is_file()) for f in (a, b)]
+    return names[0] == names[1] and all((a / n).read_bytes() == (b / n).read_bytes() for n in names[0])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--json", help="write the record there")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -108,14 +146,15 @@ def main() -> int:
             "load_before": list(os.getloadavg()),
         },
         "tenth": sweeps(args.cells // 10, args.workers),
-        "full": sweeps(args.cells, args.workers),
+        "full": sweeps(args.cells, args.workers, args.kills),
     }
     record["target_seconds"] = TARGET_SECONDS
     text = json.dumps(record, indent=2) + "\n"
     if args.json:
         Path(args.json).write_text(text)
     print(text, end="")
-    return 0
+    good = record["full"]["first"]["failed"] == 0
+    return 0 if good and record["full"].get("killed", {}).get("same_bytes", True) else 1
 
 
 if __name__ == "__main__":

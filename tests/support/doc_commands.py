@@ -35,6 +35,7 @@ NOT_RUN = {
     "make check-dist": "CI's own step",
     ".ci/run": "CI itself",
     "xenmm bench server.dmesg --json record.json": "a minute of measuring; `xenmm bench --quick` is run",
+    "xenmm sweep logs/ -o results --dask tcp://scheduler:8786": "a test runs it on a cluster of its own",
     "xenmm bench --check": "a minute of measuring, and an answer that depends on the machine",
 }
 
