@@ -24,7 +24,7 @@ run: $(VENV)/built
 test: $(VENV)/built $(VENV)/test-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-peers: $(VENV)/peers-packages
+peers: $(VENV)/peers-packages $(VENV)/browser-packages
 
 # Minutes; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
 asan: $(VENV)/built $(VENV)/test-packages
@@ -72,7 +72,7 @@ clean:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'make peers             other programs that some tests compare with (CI has them)'
+	@echo 'make peers             other programs that some tests compare with or drive (CI has them)'
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
 	@echo 'make leaks             how much a process grows over many boots, conversions and machines'

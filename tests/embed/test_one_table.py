@@ -8,6 +8,7 @@ import random
 
 import embeddings
 import numpy as np
+import page_script
 import pytest
 from hosts import domain_edges, golden_cases, golden_params, make_host
 from oracle import Oracle
@@ -126,6 +127,14 @@ def test_numba_functions_agree_with_the_slow_model(machines, monkeypatch):
     monkeypatch.setattr(nb.config, "DISABLE_JIT", True)
     for machine in machines:
         machine.check("numba, not compiled", embeddings.numba(machine.host))
+
+
+@pytest.mark.skipif(page_script.NODE is None, reason="no node")
+def test_script_of_the_page_agrees_with_the_slow_model(machines):
+    script = page_script.Script()
+    for machine in machines:
+        machine.check("page script", script.conversions(machine.host))
+    script.close()
 
 
 def test_unicorn_hook_agrees_with_the_slow_model(machines):

@@ -12,7 +12,7 @@ import venv
 import zipfile
 
 #: What a user or an embedder needs beside the modules: declarations, stubs, headers, data.
-SHIPPED = (".py", ".pxd", ".pyi", ".h", ".toml", ".json", ".log", "py.typed")
+SHIPPED = (".py", ".pxd", ".pyi", ".h", ".toml", ".json", ".log", ".css", ".js", "py.typed")
 
 
 def shipped_files(root: pathlib.Path) -> set[str]:
@@ -38,7 +38,7 @@ def check_archives(dist: pathlib.Path) -> pathlib.Path:
     with tarfile.open(sdists[0]) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     wanted = shipped_files(pathlib.Path.cwd())
-    for kind in (".pxd", ".pyi", ".log", ".json", "py.typed"):
+    for kind in (".pxd", ".pyi", ".log", ".json", ".css", ".js", "py.typed"):
         require(any(name.endswith(kind) for name in wanted), f"the tree itself has no {kind} to ship")
     for what, present in (("wheel", in_wheel), ("sdist", in_sdist)):
         missing = sorted(wanted - present)

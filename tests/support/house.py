@@ -2,7 +2,7 @@
 
 #: A module may import from its own floor's own folder, or from any floor below.
 FLOORS = (
-    ("constants", "errors", "version", "_facts", "files", "progress"),
+    ("constants", "errors", "version", "_facts", "files", "progress", "display"),
     ("firmware",),
     ("_core", "_timing", "_embed"),
     ("boot",),
@@ -18,7 +18,8 @@ FLOORS = (
 
 #: What stands on each floor, by its first name.
 PURPOSES = {
-    "constants": "numbers of Xen and of x86-64, each with its source; the exceptions; whole files; a meter",
+    "constants": "numbers of Xen and of x86-64, each with its source; the exceptions; whole files; a meter; "
+    "the way to a notebook",
     "firmware": "what the machine says: one reader a format, one detector, one model (`MemoryMap`)",
     "_core": "compiled: conversions of scalars and arrays, the engine of caches and TLBs",
     "boot": "write-once time: compression, tables, limits, hazards; ends in a frozen `Host`",

@@ -11,6 +11,7 @@ from typing import Any
 from .._core import HostCore
 from .._facts import sealed
 from ..constants import U64_END
+from ..display import repr_html
 from ..errors import ConfigError
 from ..firmware.memory_map import MemoryMap
 from ._runs import Run
@@ -36,6 +37,7 @@ class Host(HostCore):
     __slots__ = ()
 
     plan: HostPlan
+    _repr_html_ = repr_html
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Values of the embedder's parameters, not what computed them: they were written once.

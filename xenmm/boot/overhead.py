@@ -16,6 +16,7 @@ from ..constants import (
     PAGE_INFO_BYTES,
     PAGE_SHIFT,
 )
+from ..display import repr_html
 
 #: One entry of a page table on x86-64, in bytes; a direct map of 4 KiB pages has one for each page of RAM.
 PAGE_TABLE_ENTRY_BYTES: Final = 8
@@ -109,6 +110,8 @@ class Overhead(Facts):
     used_ram_bytes: int
     costs: Costs
     virtual: dict[str, int]
+
+    _repr_html_ = repr_html
 
     @property
     def minimum(self) -> Costs:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from .._facts import Facts, FrozenDict, derived
 from ..constants import U64_END
+from ..display import repr_html
 from ..errors import MemoryMapError
 
 #: Version of the JSON that :meth:`MemoryMap.to_dict` writes.
@@ -193,6 +194,8 @@ class MemoryMap(Facts):
     notes: tuple[Note, ...] = ()
     stated: Stated = field(default_factory=Stated)
     arch: str = ""
+
+    _repr_html_ = repr_html
 
     @classmethod
     def from_ranges(

@@ -10,6 +10,7 @@ from ..boot.agreement import Agreement, compare_with_log
 from ..boot.host import Host, boot
 from ..boot.overhead import Costs, minimum_costs
 from ..constants import MIB, PAGE_SIZE
+from ..display import repr_html
 from ..firmware.memory_map import MemoryMap
 from .inputs import Input
 
@@ -54,6 +55,8 @@ class Report:
     input: Input
     hosts: tuple[Host, ...]
     options: dict[str, Any]
+
+    _repr_html_ = repr_html
 
     @property
     def agreement(self) -> tuple[Agreement, ...]:

@@ -73,11 +73,18 @@ def machine_facts(report: Report) -> list[tuple[str, str]]:
     format_and_arch = ", ".join(filter(None, (m.format, m.arch)))
     return [
         ("input", f"{name} ({format_and_arch})" if format_and_arch else name),
+        *map_facts(m),
+        *_table_facts(report),
+    ]
+
+
+def map_facts(m: MemoryMap) -> list[tuple[str, str]]:
+    """What a map with RAM says, as words and a line of text each."""
+    return [
         ("RAM", f"{size(m.ram_bytes)} ({m.ram_bytes:,} bytes) in {plural(len(m.ram), 'range')}"),
         ("span", f"[0, {m.top:#x}), {size(m.top)}: {m.top / m.ram_bytes:,.2f} times the RAM"),
         *_hole_facts(m),
         ("NUMA", _numa(m)),
-        *_table_facts(report),
     ]
 
 

@@ -122,8 +122,8 @@ def add_boot_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
-    """Add ``--json``, ``--color`` and, for text that fits itself to it, ``--width``."""
+def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> Any:
+    """Add ``--json``, ``--color`` and, for text that fits itself to it, ``--width``; return their group."""
     group = parser.add_argument_group("output")
     group.add_argument(
         "--json", metavar="DEST", help="write JSON to this file; - writes it instead of the text"
@@ -138,6 +138,7 @@ def add_output(parser: argparse.ArgumentParser, *, width: bool = True) -> None:
         group.add_argument(
             "--width", type=int, metavar="N", help="columns of text (default: the terminal's, else 80)"
         )
+    return group
 
 
 def add_plot(parser: argparse.ArgumentParser, what: str) -> None:

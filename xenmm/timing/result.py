@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..display import repr_html
 from .config import PAGE_LEVEL, WALK_LEVELS, Hierarchy
 
 SCHEMA: Final = "xenmm.timing/1"
@@ -90,6 +91,8 @@ class Result:
     compute_cycles: int = 0
     intervals: tuple[Counts, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict)
+
+    _repr_html_ = repr_html
 
     @property
     def accesses(self) -> Mapping[str, int]:

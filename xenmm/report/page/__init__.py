@@ -1,0 +1,1 @@
+"""The pieces of the HTML report: figures as SVG and HTML, the facts for its script, style and script."""
