@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from terminal import screen
 
 from xenmm import progress
 from xenmm.progress import Meter, progress_text
@@ -83,25 +84,6 @@ def test_first_second_is_silent_and_later_calls_are_few(terminal):
     assert "trace.gz" in text
     # Nothing of it stays on the screen.
     assert screen(terminal.getvalue()).strip() == ""
-
-
-def screen(text):
-    """What a terminal shows at the end: carriage returns, cursor up, erase in line."""
-    lines, row, column = [""], 0, 0
-    for control, char in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)|([\s\S])", text):
-        if char:
-            lines[row] = lines[row][:column].ljust(column) + char + lines[row][column + 1 :]
-            column += 1
-        elif control == "\r":
-            column = 0
-        elif control == "\n":
-            row += 1
-            lines += [""] * (row + 1 - len(lines))
-        elif control.endswith("A"):
-            row -= int(control[2:-1] or 1)
-        elif control.endswith("K"):
-            lines[row] = "" if control[2:-1] == "2" else lines[row][:column]
-    return "\n".join(lines)
 
 
 def test_stages_are_named(terminal):

@@ -18,6 +18,8 @@ Progress = Callable[[int], None]
 
 _FIRST_SECONDS: Final = 1.0
 _EVERY_SECONDS: Final = 0.2
+#: A terminal echoes Ctrl-C as ^C: the line leaves it room, that it may be wiped with it.
+_ECHO: Final = 2
 
 
 class Meter:
@@ -141,13 +143,14 @@ class _PlainLine:
             columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):
             columns = 80
-        text = text[: columns - 1]
-        self._stream.write("\r" + text.ljust(self._width))
+        text = text[: columns - _ECHO - 1]
+        before, self._width = self._width, max(self._width, len(text))
+        self._stream.write("\r" + text.ljust(before))
         self._stream.flush()
         self._width = len(text)
 
     def close(self) -> None:
-        self._stream.write("\r" + " " * self._width + "\r")
+        self._stream.write("\r" + " " * (self._width + _ECHO) + "\r")
         self._stream.flush()
 
 
@@ -158,11 +161,13 @@ class _RichLine:
         from rich.progress import BarColumn, Progress, TextColumn
 
         text = TextColumn("{task.description}", markup=False)
+        console = Console(file=stream)
+        console.width -= _ECHO + 1
         # No thread, and nobody's standard output taken over.
         self._bars: Any = Progress(
             text,
             BarColumn(),
-            console=Console(file=stream),
+            console=console,
             transient=True,
             auto_refresh=False,
             redirect_stdout=False,

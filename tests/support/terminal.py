@@ -22,6 +22,13 @@ WITHOUT_RICH = (
 )
 
 
+def _take_terminal():
+    # Of its own, so that Ctrl-C on it is a signal, and echoed.
+    os.setsid()
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None, interrupt_at=None):
     """The exit code, and what a terminal got on standard output and standard error together.
 
@@ -37,7 +44,7 @@ def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None
         stdout=theirs,
         stderr=theirs,
         env={**kept, "TERM": "xterm-256color", **(environment or {})},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_take_terminal,
     )
     os.close(theirs)
     if stdin:
@@ -53,7 +60,29 @@ def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None
             break
         got += piece
         if interrupt_at is not None and interrupt_at.encode() in got:
-            process.send_signal(signal.SIGINT)
+            os.write(ours, b"\x03")
             interrupt_at = None
     os.close(ours)
     return process.wait(60), got.decode().replace("\r\n", "\n")
+
+
+def screen(text, columns=10_000):
+    """What a terminal shows at the end: carriage returns, cursor up, erase in line."""
+    lines, row, column = [""], 0, 0
+    for control, char in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)|([\s\S])", text):
+        if char:
+            if column == columns:
+                row, column = row + 1, 0
+                lines += [""] * (row + 1 - len(lines))
+            lines[row] = lines[row][:column].ljust(column) + char + lines[row][column + 1 :]
+            column += 1
+        elif control == "\r":
+            column = 0
+        elif control == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif control.endswith("A"):
+            row -= int(control[2:-1] or 1)
+        elif control.endswith("K"):
+            lines[row] = "" if control[2:-1] == "2" else lines[row][:column]
+    return "\n".join(lines)
