@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from itertools import pairwise
@@ -25,6 +26,7 @@ from xenmm.report.overhead import make_report
 from xenmm.report.page.places import by_node, landings, within
 from xenmm.report.page.virtual import STEPS as BAR_STEPS
 from xenmm.report.page.virtual import bar
+from xenmm.report.text import beside_rows
 
 GIB = 1 << 30
 HOSTILE = (
@@ -212,6 +214,16 @@ def test_waterfall_has_the_report_s_figures():
     text = report_page(report)
     for share in ("14.185%", "4.614%", "3.931%", "1.001%", "−9.570%"):
         assert share in text
+
+
+def test_linux_stands_beside_as_in_the_text():
+    report = make_report(*load("taishan200-4node"))
+    rows, notes = beside_rows(report)
+    text = report_page(report)
+    assert "vmemmap" in rows and all(note in html.unescape(text) for note in notes)
+    for name, figures in rows.items():
+        cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
+        assert f'<th scope="row">{name}</th>{cells}' in text
 
 
 # Colours.

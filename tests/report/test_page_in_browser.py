@@ -198,6 +198,7 @@ def test_zoom_reaches_single_frames_and_comes_back(show):
     start, end = view(page)
     assert end - start <= 16 * 4096 and start < (1 << 47) - 4096 < end
     assert page.run("return document.querySelectorAll('#explorer .thin').length") == 0
+    assert page.all("#explorer .edge")
     page.hover("#explorer", ((1 << 47) - 2048 - start) / (end - start), y=122)
     assert f"convert mfn:{((1 << 47) - 4096) >> 12:#x}" in panel(page)
     page.find("#zoom-all").click()

@@ -54,6 +54,7 @@ def report_page(report: Report) -> str:
         sections.squeezed(report),
         sections.virtual(report, chosen),
         sections.cost(report),
+        sections.linux(report),
         sections.reading(report),
         id="main",
     )

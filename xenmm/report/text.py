@@ -301,18 +301,36 @@ def _reach_figures(host: Host) -> tuple[str, ...]:
 
 
 def _beside(report: Report, width: int) -> list[str]:
+    rows, notes = beside_rows(report)
+    if not rows:
+        return []
+    heads = [
+        ("", "describes", "records", "other", "of RAM", "record", "frame", "valid"),
+        ("", "", "", "", "", "cycles", "cycles", "cycles"),
+    ]
+    lines = [*heads, *((name, *figures) for name, figures in rows.items())]
+    set_wide = table(lines, indent="  ", heads=2)
+    return [
+        *heading("Beside Linux: what describes the same RAM, and how fast"),
+        *(set_wide if max(map(len, set_wide)) <= width else table(lines, gap=1, indent="  ", heads=2)),
+        *(line for note in notes for line in wrap(note, width, "  ", "    ")),
+    ]
+
+
+def beside_rows(report: Report) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """What describes the RAM under Linux and Xen: figures by name, and what is to be said of them.
+
+    The figures: bytes described, bytes of records, of what finds them, percent of RAM, and cycles from frame
+    to record, back, and to know whether there is one. Empty where Linux could not boot.
+    """
     found = beside_linux(report.memory_map, report.hosts)
     if not found:
-        return []
+        return {}, []
     rows = {row.name: _beside_figures(row, report.memory_map.ram_bytes) for row in found}
     xen = {row.name: rows[row.name] for row in found if row.system == "xen"}
     if len(xen) > 1 and len(set(xen.values())) == 1:
         rows = {name: figures for name, figures in rows.items() if name not in xen}
         rows["Xen, any"] = next(iter(xen.values()))
-    heads = [
-        ("", "describes", "records", "other", "of RAM", "record", "frame", "valid"),
-        ("", "", "", "", "", "cycles", "cycles", "cycles"),
-    ]
     notes = [
         "flatmem, sparsemem and vmemmap are Linux's memory models: 64 bytes a frame, in sections of 128 MiB "
         f"where there are any (Linux {LINUX_VERSION}). Of Xen this is the frame table alone: 32 bytes a "
@@ -322,13 +340,7 @@ def _beside(report: Report, width: int) -> list[str]:
     ]
     if any(row.lost_bytes for row in found):
         notes.append("*: cannot use all of the RAM.")
-    lines = [*heads, *((name, *figures) for name, figures in rows.items())]
-    set_wide = table(lines, indent="  ", heads=2)
-    return [
-        *heading("Beside Linux: what describes the same RAM, and how fast"),
-        *(set_wide if max(map(len, set_wide)) <= width else table(lines, gap=1, indent="  ", heads=2)),
-        *(line for note in notes for line in wrap(note, width, "  ", "    ")),
-    ]
+    return rows, notes
 
 
 def _beside_figures(row: Beside, ram: int) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ function explorer(facts, hosts, onFrame) {
       a = Math.min(a, each.pdx + Math.max(view.a - each.mfn, 0));
       b = Math.max(b, each.pdx + Math.min(view.b - each.mfn, each.frames));
     }
-    const pad = Math.max((b - a) * 0.02, VIEW_FRAMES_MIN / 2);
+    const pad = (b - a) * 0.02;
     return { a: Math.max(a - pad, 0), b: b + pad };
   }
 
@@ -180,6 +180,7 @@ function explorer(facts, hosts, onFrame) {
     const visible = inView(ram, view.a, view.b, (x) => x.a, (x) => x.b);
     const [machine, thin] = band(visible, (x) => x.a, (x) => x.b, view, Y.machine, Y.machineHeight);
     parts.push(make("rect", { x: 0, y: Y.machine, width: w, height: Y.machineHeight, class: "ground" }), machine);
+    if (w / (view.b - view.a) >= 8) parts.push(frameEdges(w));
     parts.push(strips(w), axis(view, Y.axis, 4096n), ...pieceLabels(visible, w));
     svg.replaceChildren(...parts, overlay);
     drawOutlines();
@@ -187,6 +188,14 @@ function explorer(facts, hosts, onFrame) {
     const words = [scaleText(view), `${xenmm.range(BigInt(Math.floor(view.a)) * 4096n, BigInt(Math.ceil(view.b)) * 4096n)}`];
     if (thin) words.push(`${thin} of ${visible.length} ranges in view are narrower than 2 pixels: drawn 2 wide, marked ▾`);
     $("scale").textContent = words.join(" · ");
+  }
+
+  // Close up, where one frame ends and the next begins.
+  function frameEdges(w) {
+    const scale = w / (view.b - view.a), d = [];
+    for (let at = Math.ceil(view.a); at < view.b; at++)
+      d.push(`M${((at - view.a) * scale).toFixed(1)} ${Y.machine}v${Y.machineHeight}`);
+    return make("path", { d: d.join(""), class: "edge" });
   }
 
   // SRAT rows as lines above the machine, dashed where memory may be plugged in; what is no RAM as a line below.
@@ -288,7 +297,7 @@ function explorer(facts, hosts, onFrame) {
       if (className) made.className = className;
       return made;
     };
-    const node = item.node >= 0 ? `RAM of node ${item.node}` : "RAM of no node";
+    const node = item.node >= 0 ? `RAM of node ${item.node}` : srat.length ? "RAM of no node" : "RAM";
     const head = item.ram ? `${node}, range ${item.number} of ${ram.length}` : "Hole: no RAM here";
     const bytes = item.end - item.start, mfns = [item.start >> 12n, (item.end + 4095n) >> 12n];
     const parts = [text("h3", head), text("p", `${xenmm.range(item.start, item.end)}, ${size(bytes)}`, "mono")];

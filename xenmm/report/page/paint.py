@@ -49,7 +49,8 @@ class Paint:
         for node in nodes:
             box = element("rect", width=12, height=12, **self.fill(node))
             swatch = element("svg", box, width=12, height=12, aria_hidden="true")
-            text = "RAM of no node" if node is None else f"node {node}"
+            unknown = "RAM of no node" if self.nodes else "RAM"
+            text = unknown if node is None else f"node {node}"
             items.append(element("li", swatch, " ", text))
         return element("ul", *items, class_="legend")
 

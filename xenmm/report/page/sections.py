@@ -12,7 +12,7 @@ from ...firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE,
 from ...version import __version__
 from ..layout import plural, size, span
 from ..overhead import TIME_ONLY_STEPS, Report
-from ..text import machine_facts, note_text
+from ..text import beside_rows, machine_facts, note_text
 from .address_map import RANGES_IN_ONE_FIGURE, address_figure
 from .bits import bit_figures
 from .costs import waterfall
@@ -266,6 +266,20 @@ def cost(report: Report) -> Markup:
         "What the tables cost, step by step",
         body,
         *(element("p", element("small", n)) for n in notes),
+    )
+
+
+def linux(report: Report) -> Markup:
+    """What describes the same RAM under Linux's memory models, and how fast."""
+    rows, notes = beside_rows(report)
+    if not rows:
+        return Markup("")
+    cycles = ("frame to record, cycles", "record to frame, cycles", "valid, cycles")
+    heads = ("model", "describes", "records", "other", "of RAM", *cycles)
+    body = table(heads, [(name, *figures) for name, figures in rows.items()])
+    said = (element("p", element("small", note)) for note in notes)
+    return section(
+        "linux", "Beside Linux: what describes the same RAM", scrolled(body, "beside Linux"), *said
     )
 
 
