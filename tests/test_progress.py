@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import sys
+import threading
 
 import pytest
 from terminal import screen
@@ -84,6 +86,42 @@ def test_first_second_is_silent_and_later_calls_are_few(terminal):
     assert "trace.gz" in text
     # Nothing of it stays on the screen.
     assert screen(terminal.getvalue()).strip() == ""
+
+
+def test_an_interrupt_waits_until_the_line_is_drawn(terminal, monkeypatch):
+    clock = Clock()
+    write, drawn = terminal.write, []
+
+    def interrupted(text):
+        if not drawn:
+            signal.raise_signal(signal.SIGINT)
+        drawn.append(text)
+        return write(text)
+
+    monkeypatch.setattr(terminal, "write", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Meter("sweep", "cells", 9, stream=terminal, clock=clock) as meter,
+        ):
+            clock.now += 2
+            meter(5)
+            raise AssertionError("the interrupt is raised once the line is drawn")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "5 of 9 cells" in shown(terminal) and screen(terminal.getvalue()).strip() == ""
+
+
+def test_another_thread_may_tell_progress(terminal):
+    clock = Clock()
+    with Meter("sweep", "cells", 9, stream=terminal, clock=clock) as meter:
+        clock.now += 2
+        thread = threading.Thread(target=meter, args=(5,))
+        thread.start()
+        thread.join()
+    assert "5 of 9 cells" in shown(terminal)
 
 
 def test_stages_are_named(terminal):

@@ -6,11 +6,13 @@ plain ``Callable[[int], None]``, told the count so far; a :class:`Meter` is one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import IO, Any, Final
 
 #: Told how much is done so far.
@@ -90,9 +92,11 @@ class Meter:
             self._show(f"{self.what}: {name} ({self.unit} {self._stages}{of})", self._stages - 1)
 
     def _show(self, text: str, done: int) -> None:
-        if self._line is None:
-            self._line = _line(self._stream)
-        self._line.show(text, done, self.total)
+        # An interrupt in the midst of drawing would leave a line that nobody can wipe.
+        with _interrupts_held():
+            if self._line is None:
+                self._line = _line(self._stream)
+            self._line.show(text, done, self.total)
 
     def close(self) -> None:
         """Take the line away; it comes back with the next call."""
@@ -125,6 +129,27 @@ def _clock_text(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    held: list[tuple[int, FrameType | None]] = []
+    if signal.getsignal(signal.SIGINT) is None:
+        # A handler that is not Python's could not be put back.
+        yield
+        return
+    try:
+        handler = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    except ValueError:
+        # Not the main thread, which alone gets interrupts.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held and callable(handler):
+        handler(*held[0])
+
+
 def _line(stream: IO[str]) -> _PlainLine | _RichLine:
     try:
         return _RichLine(stream)
@@ -144,8 +169,7 @@ class _PlainLine:
         except (OSError, ValueError):
             columns = 80
         text = text[: columns - _ECHO - 1]
-        before, self._width = self._width, max(self._width, len(text))
-        self._stream.write("\r" + text.ljust(before))
+        self._stream.write("\r" + text.ljust(self._width))
         self._stream.flush()
         self._width = len(text)
 
