@@ -4,7 +4,7 @@ import pytest
 from machines import IO, Counted, small_machine, two_domains
 
 from xenmm import MachineError
-from xenmm.machine import GNTCOPY, GNTMAP, GNTST, Op
+from xenmm.machine import GNTCOPY, GNTMAP, GNTST, GTF, Op
 from xenmm.machine.grant_table import DOMID_SELF
 from xenmm.machine.ops import copy_dtype
 
@@ -440,3 +440,52 @@ def test_words_of_32_bits_take_nothing_else(machine, value):
     for wrong in (owner.setup_table, owner.set_grant_version, machine.page(mfn).set_context):
         with pytest.raises(MachineError, match=r"2\^32"):
             wrong(value)
+
+
+@pytest.mark.parametrize("profile", ["sparse-m2p", "xen-offset"])
+def test_transfer_of_a_page_without_a_place(profile):
+    # Its M2P entry is what boot filled in, or a shared one, and names no gfn of the domain.
+    machine = small_machine(profile)
+    giver, taker = machine.create_domain(1), machine.create_domain(2)
+    untouched, shared = giver.alloc(), giver.alloc()
+    machine.set_m2p(shared, (1 << 64) - 2)
+    for ref, mfn in enumerate((untouched, shared)):
+        taker.grant(ref, giver, 7 + ref, transfer=True)
+        assert giver.transfer_grant(mfn, taker, ref) == GNTST.okay
+        assert taker.mfn(7 + ref) == mfn
+    machine.audit().check()
+
+
+def test_copy_of_a_mapped_grant_of_a_dying_owner_is_refused(machine):
+    owner, mapper, _ = two_domains(machine)
+    mapping = mapper.map_grant(owner, 8, flags=HOST)
+    fields = {"src_frame": 8, "src_dom": 1, "dst_dom": DOMID_SELF, "flags": GNTCOPY.source_gref}
+    target = mapper.populate(0)
+    assert copy_status(machine, mapper, dst_frame=target, **fields) == GNTST.okay
+    owner.destroy()
+    assert copy_status(machine, mapper, dst_frame=target, **fields) == GNTST.bad_domain
+    assert mapper.unmap_grant(mapping.handle) == GNTST.okay
+    assert not owner.exists
+    machine.audit().check()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_guests_do_not_set_the_marks_of_use(machine, version):
+    domain = machine.create_domain(1, grant_version=version)
+    mfn = domain.populate(0)
+    for mark in (GTF.reading, GTF.writing):
+        ops = machine.ops(1)
+        ops["code"], ops["dom"], ops["peer"], ops["ref"], ops["frame"] = Op.GRANT, 1, 1, 8, mfn
+        ops["flags"] = int(GTF.permit_access | mark)
+        machine.run(ops)
+        assert ops["status"][0] == -22
+    machine.audit().check()
+
+
+def test_a_finished_transfer_is_no_mark_of_use_in_version_2(machine):
+    giver, taker = machine.create_domain(1), machine.create_domain(2)
+    taker.grant(6, giver, 7, transfer=True)
+    assert giver.transfer_grant(giver.populate(0), taker, 6) == GNTST.okay
+    taker.set_grant_version(2)
+    assert taker.grant_status()[6] == 0
+    machine.audit().check()

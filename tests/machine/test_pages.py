@@ -3,9 +3,10 @@
 import errno
 
 import pytest
-from machines import small_machine
+from machines import GIB, MIB, small_host, small_machine
 
 from xenmm import ConfigError, MachineError
+from xenmm.machine import Machine
 from xenmm.machine.machine import INVALID_M2P_ENTRY, SHARED_M2P_ENTRY
 from xenmm.machine.page_info import (
     PAGE_TYPES,
@@ -416,3 +417,26 @@ def test_page_without_an_owner_is_dirty_when_it_is_freed():
     machine.free(mfn, order=2)
     assert machine.dirty_pages == before + 4
     assert machine.scrub() == before + 4 and machine.dirty_pages == 0
+
+
+@pytest.mark.parametrize("order", [19, 31, 32, 63, 64, 255])
+def test_no_chunk_of_an_order_past_the_largest_is_freed(machine, order):
+    mfn, free = machine.alloc(), machine.free_pages
+    with pytest.raises(MachineError, match="Invalid argument"):
+        machine.free(mfn, order)
+    assert machine.free_pages == free
+    machine.audit().check()
+
+
+@pytest.mark.parametrize(
+    ("rows", "zone"),
+    [
+        ([(0, 2 * GIB, 1, 0), (4 * GIB, 5 * GIB, 1, 3)], 17),  # a quarter of 2 GiB: 29 bits
+        ([(0, 128 * MIB, 1, 0), (128 * MIB, 5 * GIB, 1, 3)], 13),
+        ([(0, 5 * GIB, 1, 0)], 0),  # one node: nothing is kept
+        ([(4 * GIB, 5 * GIB, 1, 0), (0, 2 * GIB, 1, 3)], 17),  # the first that begins below 4 GiB
+        ([(0, 4 * GIB, 1, 0), (4 * GIB, 64 * GIB, 1, 1)], 18),
+    ],
+)
+def test_width_kept_for_dma_is_a_quarter_of_the_node_as_the_srat_has_it(rows, zone):
+    assert Machine(small_host(srat=rows)).setup.dma_zone == zone

@@ -7,13 +7,13 @@ MIB = 1 << 20
 GIB = 1 << 30
 #: Two nodes, a hole of I/O frames inside a valid group, low enough to run out of memory.
 RAM = [(1 * MIB, 24 * MIB), (32 * MIB, 56 * MIB), (4 * GIB, 4 * GIB + 24 * MIB)]
-SRAT = [(0, 2 * GIB, 1, 0), (4 * GIB, 5 * GIB, 1, 3)]
+SRAT = [(0, 64 * MIB, 1, 0), (4 * GIB, 5 * GIB, 1, 3)]
 #: I/O frames, half-open.
 IO = (24 * MIB >> 12, 32 * MIB >> 12)
 
 
-def small_host(profile="xen-offset", **options):
-    memory_map = xenmm.MemoryMap.from_ranges(RAM, SRAT, name="small")
+def small_host(profile="xen-offset", srat=SRAT, **options):
+    memory_map = xenmm.MemoryMap.from_ranges(RAM, srat, name="small")
     return xenmm.boot(memory_map, profile, **{"page_sizes": "2m", **options})
 
 

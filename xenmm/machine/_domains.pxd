@@ -189,7 +189,9 @@ cdef inline int gt_set_version(machine *m, domain *d, uint32_t version) noexcept
         memcpy(gt.shared, kept, sizeof(kept))
         return 0
     for i in range(RESERVED_ENTRIES):
-        gt.status[i] = kept[i].flags & (GTF_READING | GTF_WRITING)
+        # Differs from Xen: of an entry that took a transfer that bit says "completed", and is left out.
+        if (kept[i].flags & GTF_TYPE) == GTF_PERMIT_ACCESS:
+            gt.status[i] = kept[i].flags & (GTF_READING | GTF_WRITING)
         v2[i].flags = kept[i].flags & <uint16_t>~(GTF_READING | GTF_WRITING)
         v2[i].domid = kept[i].domid
         v2[i].frame = kept[i].frame

@@ -97,6 +97,9 @@ cdef inline int _acquire(
                 act.start = v2.offset
                 act.length = v2.length
                 act.is_sub_page = True
+    elif rd.dying:
+        # Xen: a pin alone says nothing of the page of an owner that is about to let go of it.
+        return GNTST_BAD_DOMAIN
     pin_add(gt, act, incr)
     side.mfn = act.mfn
     side.start = act.start

@@ -30,7 +30,6 @@ from xenmm.machine._pages cimport (
 )
 from xenmm.machine._physmap cimport p2m_get, p2m_reserve, physmap_add, physmap_remove
 from xenmm.machine._state cimport (
-    INVALID_M2P,
     INVALID_MFN,
     LIST_NULL,
     domain,
@@ -99,7 +98,7 @@ cdef inline int grant_transfer(machine *m, domain *d, op *o) noexcept nogil:
     if steal_page(m, d, pg):
         return GNTST_BAD_PAGE
     gfn = m2p_read(m, mfn)
-    if gfn != INVALID_M2P:
+    if p2m_get(d, gfn) == mfn:
         physmap_remove(m, d, gfn, mfn)
     if e == NULL or e == m.dom_io:
         heap_free(m, <uint32_t>page_to_pdx(m, pg), 0, True)

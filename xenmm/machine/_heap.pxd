@@ -237,6 +237,8 @@ cdef inline void heap_free(machine *m, uint32_t pdx, uint32_t order, bint need_s
         pg = record(m, pdx + i)
         pg.next = 0
         pg.prev = 0
+        if need_scrub:
+            touch_record(m, pdx + i)
         pg.count_info = PGC_NEED_SCRUB if need_scrub else 0
         pg.type_info = 0
         if not m.nr_cpus:

@@ -117,6 +117,8 @@ cdef inline int _grant(domain *d, op *o) noexcept nogil:
         return -EINVAL
     if _in_use(d, o.ref):
         return -EBUSY
+    if (o.flags & GTF_TYPE) != GTF_ACCEPT_TRANSFER and o.flags & (GTF_READING | GTF_WRITING):
+        return -EINVAL
     if d.gt.version == 1:
         v1 = &(<grant_v1 *>d.gt.shared)[o.ref]
         if o.frame >> 32 or o.flags & GTF_SUB_PAGE or (o.flags & GTF_TYPE) == GTF_TRANSITIVE:
@@ -203,11 +205,15 @@ cdef inline int _steal(machine *m, domain *d, page_info *pg, uint64_t mfn) noexc
 
 cdef inline int _free(machine *m, op *o, uint64_t mfn) noexcept nogil:
     # What the caller holds itself, 2**order pages; or one page of a domain that is at no gfn.
-    cdef uint64_t i, pages = <uint64_t>1 << (o.flags & MEMF_ORDER), gfn
+    cdef uint32_t order = o.flags & MEMF_ORDER
+    cdef uint64_t i, pages, gfn
     cdef page_info *pg = mfn_to_page(m, mfn)
     cdef uint64_t pdx = page_to_pdx(m, pg)
     cdef domain *d = owner_of(m, pg)
-    if d != NULL and pages == 1 and pg.count_info & PGC_ALLOCATED and not pg.count_info & PGC_XEN_HEAP:
+    if order > MAX_ORDER:
+        return -EINVAL
+    pages = <uint64_t>1 << order
+    if d != NULL and order == 0 and pg.count_info & PGC_ALLOCATED and not pg.count_info & PGC_XEN_HEAP:
         gfn = m2p_read(m, mfn)
         if p2m_get(d, gfn) == mfn:
             return -EBUSY
@@ -221,7 +227,7 @@ cdef inline int _free(machine *m, op *o, uint64_t mfn) noexcept nogil:
             return -EINVAL
     for i in range(pages):
         hold_find(m, pdx + i).page = 0
-    heap_free(m, <uint32_t>pdx, o.flags & MEMF_ORDER, True)
+    heap_free(m, <uint32_t>pdx, order, True)
     return 0
 
 

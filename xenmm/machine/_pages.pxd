@@ -193,6 +193,8 @@ cdef inline void assign_page(machine *m, domain *d, uint32_t pdx) noexcept nogil
     cdef page_info *pg = record(m, pdx)
     pg.owner = d.pdx
     pg.count_info = PGC_ALLOCATED | 1
+    # The caller's own page may have been all zero, and its part of the table given back.
+    touch_record(m, pdx)
     list_add_tail(m, &d.pages, pdx)
     d.tot_pages += 1
 

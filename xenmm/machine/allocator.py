@@ -1,6 +1,6 @@
 """What the page allocator gets: RAM by node, less what boot took for its tables.
 
-Xen c447b7308b, xen/common/page_alloc.c (alloc_boot_pages, end_boot_allocator), xen/arch/x86/setup.c
+Xen c447b7308b, xen/common/page_alloc.c (alloc_boot_pages, end_boot_allocator), xen/arch/x86/numa.c
 (arch_get_dma_bitsize).
 
 Differs from Xen: boot's tables come off the top of RAM whatever their node, and neither Xen's image nor the
@@ -147,11 +147,19 @@ def heap_runs(host: Host, reserve: Iterable[Run] = ()) -> tuple[list[HeapRun], t
     return runs, nodes, backing
 
 
-def dma_bits(host: Host, runs: list[HeapRun]) -> int:
-    """Address width kept for who asks for it: with several nodes, a quarter of the lowest; at most 32."""
-    if len({r.node for r in runs}) < 2:
+def dma_bits(host: Host) -> int:
+    """Address width kept for who asks for it, 0 with one node; at most 32.
+
+    A quarter of the first node that begins below 4 GiB, where the SRAT has it up to the last frame: holes and
+    memory that is yet to come count. Differs from Xen: without such a node nothing is kept, where Xen stops.
+    Xen c447b7308b, xen/arch/x86/numa.c, arch_get_dma_bitsize; xen/common/numa.c, setup_node_bootmem.
+    """
+    nodes, spans = node_ranges(host)
+    if len(nodes) < 2:
         return 0
-    first = runs[0].node
-    own = [r for r in runs if r.node == first]
-    start, span = own[0].smfn, own[-1].emfn - own[0].smfn
-    return min((start + span // 4 - 1).bit_length() + PAGE_SHIFT, 32)
+    for node in range(len(nodes)):
+        own = [(s, min(e, host.max_page)) for s, e, n in spans if n == node and s < host.max_page]
+        if own and own[0][0] < 1 << (32 - PAGE_SHIFT):
+            start, end = own[0][0], max(e for _, e in own)
+            return min((start + (end - start) // 4 - 1).bit_length() + PAGE_SHIFT, 32)
+    return 0

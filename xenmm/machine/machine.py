@@ -70,7 +70,7 @@ def plan_machine(
             f"max_pdx {host.max_pdx:#x} is past what 32-bit list links or the frame table's address space "
             f"can hold; a real Xen of this profile would not boot"
         )
-    bits = dma_bits(host, runs)
+    bits = dma_bits(host)
     return MachineSetup(
         frame_table_reserved=table.virt_size_reserved,
         frame_table_pages=tuple((at, (frames << 12) * n) for at, frames, n in table.chunks),

@@ -20,7 +20,8 @@ class Op(IntEnum):
 
     #: The guest writes its grant entry ``ref``: ``peer`` may use ``frame``; ``flags`` are GTF bits. Version
     #: 2: ``addr`` = offset | length << 16 of a sub-page; transitive: trans_domid in ``addr``, gref in
-    #: ``frame``.
+    #: ``frame``. -EBUSY while it is in use; -EINVAL for the marks of reading and writing, which only Xen
+    #: sets.
     GRANT = 1
     #: The guest takes its entry ``ref`` back; -EBUSY while it is in use.
     GRANT_END = 2
