@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan coverage leaks fuzz peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan torture coverage leaks fuzz peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -42,6 +42,12 @@ TARGET  ?= text
 SECONDS ?= 60
 fuzz: $(VENV)/built $(VENV)/test-packages $(VENV)/fuzz-packages
 	$(BIN)/python tests/support/fuzz.py $(TARGET) --seconds $(SECONDS) $(FUZZ_ARGS)
+
+# Everything against the slow models for as long as asked; a failure becomes a test in tests/regress/.
+torture: SECONDS = 600
+torture: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python tests/support/torture.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) \
+	  $(if $(RECORD),--json $(RECORD))
 
 lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff check .
@@ -73,6 +79,7 @@ clean:
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make peers             other programs that some tests compare with or drive (CI has them)'
+	@echo 'make torture           everything against the slow models; SECONDS=600 SEED=n FIRST=n RECORD=file'
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
 	@echo 'make leaks             how much a process grows over many boots, conversions and machines'

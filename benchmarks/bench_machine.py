@@ -4,7 +4,9 @@
 
 Prints pairs of map and unmap a second for both flavours from one batch on one core (CPU time, the best of
 several), the slow Python model on the same operations, their ratio, and the time of a random run of many
-operations in batches, audited after each tenth and destroyed at the end, when every page must be home.
+operations in batches. The slow model (tests/support/slow_machine.py) carries out the same run: every status
+and every output is compared, and the whole state with an audit after each tenth; at the end everything is
+destroyed, and every page must be home.
 """
 
 import argparse
@@ -21,8 +23,10 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 
 from bench_timing import processor  # noqa: E402
-from machine_pair import Pair  # noqa: E402
-from machines import small_machine  # noqa: E402
+from machine_pair import NAMES  # noqa: E402
+from machine_state import compare_state  # noqa: E402
+from machines import small_host, small_machine  # noqa: E402
+from slow_machine import SlowMachine  # noqa: E402
 
 import xenmm  # noqa: E402
 from xenmm.machine import GNTMAP, Domain, Machine, Op  # noqa: E402
@@ -72,16 +76,16 @@ def pairs_per_second(flavour: str, rounds: int = 200, samples: int = 10) -> floa
 
 def slow_pairs_per_second(pairs: int = 20_000) -> float:
     """The same with the slow model."""
-    slow = Pair().slow
+    slow = SlowMachine(small_host())
     for number in (1, 2):
-        slow.create(number, 5000, False, False, 0, 4, 4)
+        slow.create(number, 5000, 4, 4)
     for gfn in range(GRANTS):
-        _, mfn = slow.populate(1, gfn, 0)
-        slow.grant(1, gfn, 2, mfn, 1)
+        _, mfn = slow.do("populate", 1, frame=gfn)
+        slow.do("grant", 1, 2, flags=1, ref=gfn, frame=mfn)
     started = time.process_time()
     for i in range(pairs):
-        status, handle = slow.map(2, 1, i % GRANTS, True, False, 0, 0x1000)
-        if status or slow.unmap(2, handle, 0x1000, 0):
+        status, handle, *_ = slow.do("map", 2, 1, flags=int(GNTMAP.host_map), ref=i % GRANTS, addr=0x1000)
+        if status or slow.do("unmap", 2, ref=handle, addr=0x1000)[0]:
             raise SystemExit("the slow model refuses")
     return pairs / (time.process_time() - started)
 
@@ -89,22 +93,41 @@ def slow_pairs_per_second(pairs: int = 20_000) -> float:
 class Workload:
     """Random batches that know what stands: most operations are possible, and one in ten is blind."""
 
-    def __init__(self, machine: Machine, rng: np.random.Generator) -> None:
-        self.machine, self.rng = machine, rng
+    def __init__(self, machine: Machine, slow: SlowMachine, rng: np.random.Generator) -> None:
+        self.machine, self.slow, self.rng = machine, slow, rng
+        self.seconds = self.slow_seconds = 0.0
         self.granted = np.zeros((0, 3), dtype=np.uint64)  # owner, reference, mapper
         self.mapped = np.zeros((0, 2), dtype=np.uint64)  # mapper, handle
         self.held = np.zeros(0, dtype=np.uint64)  # frames with a reference of ours
 
-    def run(self, count: int) -> tuple[float, int, int]:
-        """Carry out about as many; return the seconds, how many failed, and how many there were."""
+    def run(self, count: int) -> tuple[int, int]:
+        """Carry out about as many, on both; return how many failed, and how many there were."""
         each = count // (10 * len(self.machine.domains))
         parts = [part for domain in self.machine.domains for part in self._of(domain, each)]
         ops = self.rng.permutation(np.concatenate([*parts, *self._of_all(count // 10)]))
+        records = ops.tolist()
         started = time.process_time()
         failed = self.machine.run(ops)
-        seconds = time.process_time() - started
+        finished = time.process_time()
+        answers = self.slow.run(NAMES, records)
+        self.seconds += finished - started
+        self.slow_seconds += time.process_time() - finished
+        self._compare(ops, answers)
         self._learn(ops[ops["status"] == 0])
-        return seconds, failed, len(ops)
+        return failed, len(ops)
+
+    def _compare(self, ops: np.ndarray, answers: list[tuple[int, ...]]) -> None:
+        """Every status, and of what succeeded the outputs."""
+        statuses = np.array([answer[0] for answer in answers])
+        done = statuses == 0
+        outs = np.array([answer[1] for answer in answers], dtype=np.uint64)
+        wrong = (ops["status"] != statuses) | (done & (ops["out"] != outs))
+        mapped = np.flatnonzero(done & (ops["code"] == Op.MAP))
+        buses = np.array([answers[i][2] for i in mapped.tolist()], dtype=np.uint64)
+        wrong[mapped] |= ops["frame"][mapped] != buses
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise SystemExit(f"{ops[at]}: the slow model answers {answers[at]}")
 
     def _make(self, code: Op, count: int, **fields: object) -> np.ndarray:
         ops = self.machine.ops(count)
@@ -188,33 +211,51 @@ class Workload:
         self.held = np.setdiff1d(np.union1d(self.held, fields(Op.GET_PAGE, "frame")[:, 0]), put)
 
 
-def long_run(operations: int) -> tuple[float, int, int]:
-    """Seconds, failures and operations of a random run, audited after each tenth; every page comes home."""
+def long_run(operations: int, flavour: str = "cse") -> dict[str, float]:
+    """A random run, compared with the slow model and audited; every page comes home. What it did, by name."""
     memory_map = xenmm.MemoryMap.from_ranges([(1 << 20, 2 * GIB), (4 * GIB, 6 * GIB)])
-    machine = Machine(xenmm.boot(memory_map))
+    host = xenmm.boot(memory_map)
+    machine, slow = Machine(host, flavour=flavour), SlowMachine(host, naive=flavour == "naive")
     free = machine.free_pages
     for number in range(1, DOMAINS + 1):
         machine.create_domain(number, max_pages=2 * GFNS)
-    workload = Workload(machine, np.random.default_rng(1))
-    seconds, failed, done, audited = 0.0, 0, 0, 0
+        slow.create(number, 2 * GFNS, 64, 1024)
+    workload = Workload(machine, slow, np.random.default_rng(1))
+    failed, done, phases = 0, 0, 0
     while done < operations:
-        took, refused, count = workload.run(min(operations // 10, 50_000))
-        seconds, failed, done = seconds + took, failed + refused, done + count
-        if done * 10 // operations > audited:
-            audited = done * 10 // operations
+        refused, count = workload.run(min(operations // 10, 50_000))
+        failed, done = failed + refused, done + count
+        if done * 10 // operations > phases:
+            phases += 1
+            compare_state(machine, slow)
             machine.audit().check()
+    _let_go(machine, slow)
+    if machine.domains or machine.free_pages != free:
+        raise SystemExit(f"{free - machine.free_pages} pages did not come home")
+    return {
+        "operations": done,
+        "refused": failed,
+        "states_compared": phases + 1,
+        "cpu_seconds": round(workload.seconds, 3),
+        "model_cpu_seconds": round(workload.slow_seconds, 1),
+    }
+
+
+def _let_go(machine: Machine, slow: SlowMachine) -> None:
+    """Everything held is given up and every domain destroyed, on both; then the states are compared again."""
     for pdx, references, _, page in machine._holds():
         mfn = machine.host.pdx_to_mfn(pdx)
         for _ in range(references):
             machine.put_page(mfn)
+            slow.do("put_page", frame=mfn)
         if page:
             machine.free(mfn)
+            slow.do("free", frame=mfn)
     for domain in machine.domains:
         domain.destroy()
+        slow.destroy(domain.domid)
+    compare_state(machine, slow)
     machine.audit().check()
-    if machine.domains or machine.free_pages != free:
-        raise SystemExit(f"{free - machine.free_pages} pages did not come home")
-    return seconds, failed, done
 
 
 def measure(operations: int) -> dict[str, object]:
@@ -222,9 +263,9 @@ def measure(operations: int) -> dict[str, object]:
     load = os.getloadavg()
     slow = slow_pairs_per_second()
     pairs = {flavour: pairs_per_second(flavour) for flavour in ("naive", "cse")}
-    seconds, refused, done = long_run(operations)
+    runs = {flavour: long_run(operations, flavour) for flavour in ("naive", "cse")}
     return {
-        "schema": "xenmm.bench.machine/1",
+        "schema": "xenmm.bench.machine/2",
         "command": f"python benchmarks/bench_machine.py --operations {operations}",
         "machine": {
             "processor": processor(),
@@ -234,7 +275,8 @@ def measure(operations: int) -> dict[str, object]:
         },
         "pairs_per_second": {flavour: round(value) for flavour, value in pairs.items()},
         "slow_pairs_per_second": round(slow),
-        "random_run": {"operations": done, "refused": refused, "cpu_seconds": round(seconds, 3)},
+        "random_run": runs["cse"],
+        "random_run_naive": runs["naive"],
     }
 
 
@@ -245,16 +287,19 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the record to this file")
     arguments = parser.parse_args()
     record = measure(arguments.operations)
-    slow, run = record["slow_pairs_per_second"], record["random_run"]
+    slow = record["slow_pairs_per_second"]
     for flavour, pairs in record["pairs_per_second"].items():
         print(
             f"{flavour}: {pairs / 1e6:.1f} million map+unmap pairs/s, {pairs / slow:.0f} times the slow model"
         )
     print(f"slow model: {slow / 1e3:.1f} thousand pairs/s")
-    print(
-        f"random run: {run['operations']:,} operations in {run['cpu_seconds']:.2f} s of CPU time, "
-        f"{run['refused']:,} of them refused; audited, and every page home"
-    )
+    for name in ("random_run_naive", "random_run"):
+        run = record[name]
+        print(
+            f"{name}: {run['operations']:,} operations in {run['cpu_seconds']:.2f} s of CPU time, "
+            f"{run['refused']:,} of them refused; each answered as the slow model answers it in "
+            f"{run['model_cpu_seconds']:.0f} s; state compared {run['states_compared']} times"
+        )
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(record, indent=2) + "\n")
 

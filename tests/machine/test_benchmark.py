@@ -16,10 +16,18 @@ def bench():
     return module
 
 
-def test_long_run_brings_every_page_home(bench):
-    _, failed, done = bench.long_run(200_000)
+@pytest.mark.parametrize("flavour", ["naive", "cse"])
+def test_long_run_agrees_with_the_slow_model_and_brings_every_page_home(bench, flavour):
+    run = bench.long_run(100_000, flavour)
     # Most of what is asked for can be done; the blind part keeps refusals among it.
-    assert done >= 200_000 and done / 50 < failed < done / 4
+    assert run["operations"] >= 100_000 and run["operations"] / 50 < run["refused"] < run["operations"] / 4
+    assert run["states_compared"] >= 10
+
+
+def test_long_run_notices_a_model_that_differs(bench, monkeypatch):
+    monkeypatch.setattr(bench.SlowMachine, "host_takes_type", lambda self, ld, rd: False)
+    with pytest.raises((SystemExit, AssertionError)):
+        bench.long_run(20_000)
 
 
 def test_both_machines_do_the_pairs(bench):

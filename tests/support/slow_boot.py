@@ -50,6 +50,7 @@ class Squeeze:
 
     def __init__(self, kind="none", hole=(), regions=(), shift=0, size=0):
         self.kind, self.hole, self.regions, self.shift, self.size = kind, hole, regions, shift, size
+        self.hole_bits = sum(1 << bit for bit in hole)
 
     def to_pdx(self, mfn):
         if self.kind == "mask":
@@ -73,7 +74,7 @@ class Squeeze:
 
     def fits(self, mfn):
         if self.kind == "mask":
-            return all(not mfn >> bit & 1 for bit in self.hole)
+            return not mfn & self.hole_bits
         if self.kind == "offset":
             return any(
                 mfn >> self.shift & 63 == slot and base <= mfn < base + self.size
@@ -171,6 +172,8 @@ class Pages:
     def __init__(self, page_1g):
         self.page_1g = page_1g
         self.g, self.m, self.k = set(), set(), set()
+        # Which 2 MiB hold, or once held, pages of 4 KiB: the others need not be searched for them.
+        self.small = set()
 
     def map(self, offset, mfn, count, leaf_frames=None):
         at = offset >> 12
@@ -183,7 +186,8 @@ class Pages:
                 step = 1 << 18
             elif both % 512 == 0 and count >= 512 and leaf_frames in (None, 512, 1 << 18):
                 self.split_1g(at >> 18)
-                self.k -= {at + i for i in range(512)}
+                if at >> 9 in self.small:
+                    self.k -= {at + i for i in range(512)}
                 self.m.add(at >> 9)
                 step = 512
             else:
@@ -191,7 +195,9 @@ class Pages:
                 if at >> 9 in self.m:
                     self.m.remove(at >> 9)
                     self.k |= {(at >> 9 << 9) + i for i in range(512)}
+                    self.small.add(at >> 9)
                 self.k.add(at)
+                self.small.add(at >> 9)
                 step = 1
             at, mfn, count = at + step, mfn + step, count - step
 
