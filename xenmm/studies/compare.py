@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,10 @@ class Comparison:
         Frozen parameters, for hosts.
     hazards : tuple of (Hazard or None, Hazard or None)
         Hazards that only one has, or that say another thing, for hosts.
+    given : mapping
+        Every option of the boots in effect.
+    hashes : (str, str)
+        SHA-256 of each side: of a map, a host's map, or a result's JSON with its keys sorted.
     """
 
     kind: str
@@ -52,6 +57,7 @@ class Comparison:
     parameters: tuple[Difference, ...] = ()
     hazards: tuple[tuple[Hazard | None, Hazard | None], ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    hashes: tuple[str, str] = ("", "")
 
     @property
     def same(self) -> bool:
@@ -66,6 +72,7 @@ class Comparison:
             "kind": self.kind,
             "a": self.a,
             "b": self.b,
+            "sha256": dict(zip("ab", self.hashes, strict=True)),
             "same": self.same,
             "options": dict(self.given),
         }
@@ -187,7 +194,7 @@ def _kind(side: object) -> str:
 
 def _of_maps(a: MemoryMap, b: MemoryMap, called: tuple[str, str]) -> Comparison:
     figures = tuple(differences(map_figures(a), map_figures(b)))
-    return Comparison("maps", *called, tuple(map_changes(a, b)), figures)
+    return Comparison("maps", *called, tuple(map_changes(a, b)), figures, hashes=(a.sha256, b.sha256))
 
 
 def _of_hosts(a: Host, b: Host, called: tuple[str, str], options: Mapping[str, Any]) -> Comparison:
@@ -208,6 +215,7 @@ def _of_hosts(a: Host, b: Host, called: tuple[str, str], options: Mapping[str, A
         tuple(parameters),
         tuple(_hazard_changes(a.hazards, b.hazards)),
         {**asdict(a.options), "profile_a": a.profile.name, "profile_b": b.profile.name, **options},
+        (a.memory_map.sha256, b.memory_map.sha256),
     )
 
 
@@ -239,7 +247,12 @@ def _of_results(a: Mapping[str, Any], b: Mapping[str, Any], called: tuple[str, s
     schemas = a.get("schema"), b.get("schema")
     if schemas[0] != schemas[1]:
         raise ConfigError(f"results of different kinds cannot be compared: {schemas[0]} and {schemas[1]}")
-    return Comparison("results", *called, figures=tuple(differences(a, b)))
+    hashes = _digest(a), _digest(b)
+    return Comparison("results", *called, figures=tuple(differences(a, b)), hashes=hashes)
+
+
+def _digest(result: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..boot.host import Host, boot
@@ -20,6 +20,7 @@ from ..machine.machine import Machine
 from ..machine.ops import Op
 from ..timing.cost import cost
 from ..timing.operations import operations_of
+from ..version import __version__
 
 if TYPE_CHECKING:
     from ..firmware.memory_map import MemoryMap
@@ -154,12 +155,17 @@ class StepsTable:
     workload: str
     size: int
     steps: tuple[Step, ...]
+    map_sha256: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, versioned."""
         return {
             "schema": STEPS_SCHEMA,
+            "xenmm": __version__,
             "machine": self.machine,
+            "map_sha256": self.map_sha256,
+            "options": dict(self.options),
             "ram_bytes": self.ram_bytes,
             "workload": self.workload,
             "size": self.size,
@@ -321,7 +327,13 @@ def steps(
         host = boot(source, profile, page_sizes=page_sizes or "1g")
         step = _row(host, workload, size, uarch, code)
         rows.append(step if not rows else _compared(rows[-1], step))
-    return StepsTable(host.memory_map.name, host.ram_bytes, workload, size, tuple(rows))
+    options = {
+        **asdict(host.options),
+        "uarch": uarch,
+        "code_bytes": None if record is None else {"record": os.path.basename(record), **code},
+    }
+    machine = host.memory_map
+    return StepsTable(machine.name, host.ram_bytes, workload, size, tuple(rows), machine.sha256, options)
 
 
 def _row(host: Host, workload: str, size: int, uarch: str | None, code: Mapping[str, int]) -> Step:

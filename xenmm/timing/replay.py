@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..constants import PAGE_SHIFT
@@ -154,7 +154,16 @@ def replay(
     if not run.position:
         name = source.trace or source.workload
         raise ConfigError(f"{name}: no access could be simulated; {_why(describe())}")
-    return run.result(input=describe())
+    return run.result(input={**describe(), "machine": None if host is None else _booted(host)})
+
+
+def _booted(host: Host) -> dict[str, Any]:
+    return {
+        "name": host.memory_map.name,
+        "map_sha256": host.memory_map.sha256,
+        "profile": host.profile.name,
+        "options": asdict(host.options),
+    }
 
 
 def compare(results: Mapping[str, Result]) -> list[dict[str, Any]]:

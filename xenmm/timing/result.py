@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..display import repr_html
+from ..version import __version__
 from .config import PAGE_LEVEL, WALK_LEVELS, Hierarchy
 
 SCHEMA: Final = "xenmm.timing/1"
@@ -150,7 +151,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, every value in effect too, ready for JSON."""
-        out: dict[str, Any] = {"schema": SCHEMA}
+        out: dict[str, Any] = {"schema": SCHEMA, "xenmm": __version__}
         if self.input:
             out["input"] = dict(self.input)
         out["hierarchy"] = self.hierarchy.to_dict()

@@ -18,6 +18,7 @@ instruction is its fetch, then its reads, then its writes; its records have no s
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -84,6 +85,8 @@ class Trace:
         flushes.
     bad : int
         Lines (or parts of records) that could not be read; none of them is simulated.
+    bytes_read : int
+        What was read so far, unpacked; its SHA-256 stands in the result beside it.
     problems : list of str
         What was wrong with the first of them: file, line, reason and text.
     """
@@ -95,6 +98,7 @@ class Trace:
     bad: int = 0
     problems: list[str] = field(default_factory=list)
     bytes_read: int = 0
+    _hash: Any = field(default_factory=hashlib.sha256)
     _file: IO[bytes] | None = None
     _stream: IO[bytes] | None = None
     _head: bytes = b""
@@ -148,6 +152,7 @@ class Trace:
             missing -= len(part)
         data = b"".join(parts)
         self.bytes_read += len(data)
+        self._hash.update(data)
         return data
 
     def problem(self, line: int | None, what: str, text: bytes = b"") -> None:
@@ -167,6 +172,7 @@ class Trace:
             "file": self.file,
             "format": self.format,
             "bytes": self.bytes_read,
+            "sha256": self._hash.hexdigest(),
             "remarks": self.remarks,
             "bad": self.bad,
             "problems": list(self.problems),
@@ -211,7 +217,7 @@ def open_trace(path: str | os.PathLike[str], format: str | None = None, *, stric
     except TraceError:
         trace.close()
         raise
-    trace._head, trace.bytes_read = beginning + trace._head, 0
+    trace._head, trace.bytes_read, trace._hash = beginning + trace._head, 0, hashlib.sha256()
     return trace
 
 
