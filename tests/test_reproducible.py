@@ -36,7 +36,7 @@ OUTPUTS = {
     "convert": ["convert", LOG, "mfn:0x100000", "--page-sizes", "2m"],
     "convert json": ["convert", LOG, "mfn:0x100000", "--json", "-"],
     "steps json": ["steps", LOG, "--size", "64", "--json", "-"],
-    "replay json": ["replay", LOG, "--workload", "p2m-update", "--accesses", "999", "--seed", "7", "--json", "-"],
+    "replay json": ["replay", LOG, "--workload", "p2m-update", "--accesses", "999", "--json", "-"],
     "replay csv": ["replay", LOG, "--workload", "zipf", "--accesses", "20000", "--csv", "-"],
     "compare json": ["compare", LOG, OTHER, "--json", "-"],
     "export c": ["export", LOG, "--format", "c"],
