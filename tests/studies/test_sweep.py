@@ -212,6 +212,8 @@ class TestResume:
         whole = tree(tmp_path / "out")
         victim = sorted((tmp_path / "out" / "cells").rglob("*.json"))[7]
         victim.rename(victim.with_name(f".{victim.name}.4711.part"))
+        (tmp_path / "out" / ".table.csv.4711.part").write_text("half")
+        (tmp_path / "out" / ".xenmm-sweep.json.4711.part").write_text("")
         sweep(logs, tmp_path / "out", profiles=PROFILES, workers=0)
         assert tree(tmp_path / "out") == whole
 
@@ -454,7 +456,7 @@ class TestOutput:
 
     def test_a_file_in_the_folders_place(self, logs, tmp_path):
         (tmp_path / "out").write_text("")
-        with pytest.raises((ConfigError, OSError)):
+        with pytest.raises(ConfigError, match="out: a file, and no folder of a sweep"):
             sweep(logs, tmp_path / "out")
 
     def test_parquet_has_the_tables_content(self, logs, tmp_path):

@@ -170,6 +170,21 @@ class TestKilled:
         assert tree(tmp_path / "out") == whole
 
 
+def test_shards_at_the_same_time_and_then_the_table(logs, tmp_path, whole):
+    shards = [
+        start("logs", "-o", "out", "--shard", f"{k}/3", "--workers", 1, cwd=tmp_path) for k in (1, 2, 3)
+    ]
+    done = [shard.communicate(timeout=300) for shard in shards]
+    assert [err for _, err in done] == ["", "", ""]
+    cells = [int(out.split()[0]) for out, _ in done]
+    assert sum(cells) == CELLS and min(cells) > CELLS // 6
+    assert not (tmp_path / "out" / "table.csv").exists()
+    process = start("logs", "-o", "out", cwd=tmp_path)
+    text, err = process.communicate(timeout=300)
+    assert text.startswith(f"{CELLS} cells: 0 done now, {CELLS} there already\n") and err == ""
+    assert tree(tmp_path / "out") == whole
+
+
 class TestFullDisk:
     @pytest.fixture
     def small(self, tmp_path):

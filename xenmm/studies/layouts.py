@@ -20,11 +20,10 @@ from .units import power_text
 #: x86-64 has no more physical address bits.
 ADDRESS_END: Final = 1 << 52
 _FOUR_GIB: Final = 4 * GIB
-#: AMD's HyperTransport range, where no memory is: RAM goes on at 1 TiB. AMD I/O Virtualization Technology
-#: specification 48882, "Special Address Controls"; QEMU hw/i386/pc.c, AMD_HT_START and AMD_ABOVE_1TB_START.
+#: AMD's HyperTransport range, where no memory is: RAM goes on at 1 TiB. AMD IOMMU specification 48882, table
+#: 3, Special Address Controls (GPA); QEMU hw/i386/pc.c, AMD_HT_START and AMD_ABOVE_1TB_START.
 HT_HOLE: Final = (0xFD00000000, 1 << 40)
-#: ``none``: it is not there; ``split``: a range that reaches it goes on behind it, as AMD's firmware does;
-#: ``move``: once RAM reaches it, all RAM above 4 GiB begins at 1 TiB, as QEMU does for AMD guests.
+#: What can become of it; :class:`Layout` says what each does.
 HT_WAYS: Final = ("none", "split", "move")
 
 Run = tuple[int, int]
@@ -45,7 +44,9 @@ class Layout:
     low_bytes : int
         Of a PC: where RAM below 4 GiB ends.
     ht_hole : str
-        One of :data:`HT_WAYS`.
+        AMD's HyperTransport hole, the 12 GiB below 1 TiB. ``none``: it is not there; ``split``: a range that
+        reaches it goes on behind it, as with AMD's firmware; ``move``: once RAM reaches it, all RAM above
+        4 GiB begins at 1 TiB, as QEMU has it for AMD guests (which counts the 64-bit PCI hole as RAM there).
     hotplug_bytes : int
         Size of a hot-pluggable window of the last node, from the first GiB boundary above all RAM.
     max_address : int

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError
-from ..files import write_whole
 from .sweep_axes import ALL, Names, make_settings, parse_shard, uarch_file
 from .sweep_cells import Cell, SweepInput, is_failure
 from .sweep_inputs import Source, find_inputs
@@ -222,12 +221,11 @@ def write_table(store: Store, ids: Iterable[str], parquet: bool) -> Path:
         kinds.add(document["settings"]["kind"])
     ordered.sort()
     columns = columns_of(kinds)
-    path = store.folder / TABLE
-    write_whole(path, csv_bytes((_there(store, cell_id) for _, cell_id in ordered), columns))
     if parquet:
         documents = (_there(store, cell_id) for _, cell_id in ordered)
-        write_whole(store.folder / PARQUET, parquet_bytes(documents, columns))
-    return path
+        store.write_file(PARQUET, parquet_bytes(documents, columns))
+    documents = (_there(store, cell_id) for _, cell_id in ordered)
+    return store.write_file(TABLE, csv_bytes(documents, columns))
 
 
 def _there(store: Store, cell_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..boot.profiles import PROFILES, get_profile
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from .sweep_cells import BOOT_OPTIONS, KINDS
 
 #: The word for every profile, microarchitecture or workload.
@@ -183,7 +183,8 @@ def _workload(given: Any, kind: str, known: Sequence[str]) -> dict[str, Any]:
         given = {"name": name, "parameters": parameters}
     name, parameters = given.get("name"), dict(given.get("parameters", {}))
     if name not in known:
-        raise ConfigError(f"workload: {name!r} is not one of {', '.join(known)}")
+        near = did_you_mean(name, known)
+        raise ConfigError(f"workload: {name!r} is not one of {', '.join(known)}{near}")
     if kind == "steps" and parameters:
         raise ConfigError(f"workload: {name} of the steps has no parameters")
     if kind == "replay":

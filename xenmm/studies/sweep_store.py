@@ -43,13 +43,13 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str], *, create: bool = True) -> None:
         self.folder = Path(folder)
         self._cells = self.folder / "cells"
-        if create:
+        if create and not self.folder.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
         _check(self.folder, create)
+        self._scraps = self._find_scraps()
         if create:
-            write_whole(self.folder / MARKER, _MARKER_TEXT)
+            self.write_file(MARKER, _MARKER_TEXT)
             self._cells.mkdir(exist_ok=True)
-        self._scraps = self._find_scraps() if create else {}
 
     def path(self, cell_id: str) -> Path:
         """Where a cell's document is."""
@@ -76,10 +76,12 @@ class Store:
         """Keep a cell's document."""
         path = self.path(cell.id)
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, document)
-        for scrap in self._scraps.pop(cell.id, ()):
-            with contextlib.suppress(OSError):
-                scrap.unlink()
+        self._write(path, document)
+
+    def write_file(self, name: str, data: str | bytes) -> Path:
+        """Write a file beside the cells, and return its path."""
+        self._write(self.folder / name, data)
+        return self.folder / name
 
     def cells(self) -> Iterator[dict[str, Any]]:
         """The document of every cell in the folder, by name."""
@@ -88,19 +90,26 @@ class Store:
             if document is not None:
                 yield document
 
-    def _find_scraps(self) -> dict[str, list[Path]]:
-        # What a killed writer left: hidden files named after their cell. They go when the cell is written
-        # again; others may be another shard's, at work right now.
-        found: dict[str, list[Path]] = {}
-        for path in self._cells.glob("??/.*.json.*"):
-            found.setdefault(path.name.removeprefix(".").partition(".")[0], []).append(path)
+    def _write(self, path: Path, data: str | bytes) -> None:
+        write_whole(path, data)
+        for scrap in self._scraps.pop(path, ()):
+            with contextlib.suppress(OSError):
+                scrap.unlink()
+
+    def _find_scraps(self) -> dict[Path, list[Path]]:
+        # What a killed writer left beside its target: .NAME.PID.part. It goes when the target is written
+        # again; one that nobody writes here may be another shard's, at work right now.
+        found: dict[Path, list[Path]] = {}
+        for path in (*self.folder.glob(".*.part"), *self._cells.glob("??/.*.part")):
+            target = path.name.removeprefix(".").rsplit(".", 2)[0]
+            found.setdefault(path.with_name(target), []).append(path)
         return found
 
 
 def _check(folder: Path, create: bool) -> None:
     if not folder.is_dir():
         raise ConfigError(
-            f"{folder}: no folder of a sweep" if folder.exists() else f"{folder}: no such folder"
+            f"{folder}: a file, and no folder of a sweep" if folder.exists() else f"{folder}: no such folder"
         )
     marker = folder / MARKER
     if not marker.exists():
