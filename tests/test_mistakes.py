@@ -24,6 +24,7 @@ FILES = {
 MISTAKES = {
     # What is typed, and what the line must say, in this order.
     "reprot dell-r930": "invalid choice: 'reprot'.*did you mean 'report'",
+    "help report": "did you mean --help",
     "report": "required: FILE.*this-machine.*xenmm machines",
     "report dell-r93": "no bundled machine.*did you mean 'dell-r930'",
     "report DELL-R930": "did you mean 'dell-r930'",

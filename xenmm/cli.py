@@ -140,6 +140,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _hint(parser: argparse.ArgumentParser, message: str) -> str:
     # The next step, where argparse tells the mistake alone.
+    if "invalid choice: 'help'" in message:
+        return "; did you mean --help, behind a command or alone?"
     if found := re.search(r"invalid choice: (.+) \(choose from (.+)\)", message):
         return did_you_mean(found[1].strip("'"), [word.strip("'") for word in found[2].split(", ")])
     if found := re.search(r"unrecognized arguments: (-\S+)", message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import fake_root
 import pytest
@@ -48,6 +49,25 @@ def test_nodes_of_the_kernel_log_where_the_table_may_not_be_read(tmp_path):
     assert machine.memory_map.nodes == (0, 1)
     assert told(machine)["/dev/kmsg"] == "SRAT"
     assert told(machine)["/sys/firmware/acpi/tables/SRAT"] == "not there"
+
+
+def test_nodes_that_are_withheld_are_told(tmp_path, monkeypatch):
+    fake_root.memmap(tmp_path)
+    assert read_this_machine(tmp_path).memory_map.notes == ()
+    write(tmp_path / "sys/firmware/acpi/tables/SRAT", "")
+    read_bytes = Path.read_bytes
+
+    def refused(path):
+        if path.name == "SRAT":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    (note,) = read_this_machine(tmp_path).memory_map.notes
+    assert note.level == "warning" and "SRAT: Permission denied; root may read them" in note.text
+    write(tmp_path / "dev/kmsg", KMSG)
+    machine = read_this_machine(tmp_path)
+    assert machine.memory_map.notes == () and machine.memory_map.nodes == (0, 1)
 
 
 def test_kernel_log_alone(tmp_path):

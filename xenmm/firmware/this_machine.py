@@ -32,6 +32,7 @@ _TREE: Final = "sys/firmware/devicetree/base"
 _BLOCKS: Final = "sys/devices/system/memory"
 _SRAT: Final = "sys/firmware/acpi/tables/SRAT"
 
+_NOT_THERE: Final = "not there"
 #: A record of /dev/kmsg is shorter (Linux Documentation/ABI/testing/dev-kmsg, PRINTK_MESSAGE_MAX).
 _RECORD_BYTES: Final = 1 << 14
 _LOG_BYTES_MAX: Final = 64 << 20
@@ -91,6 +92,10 @@ def read_this_machine(root: Path = _ROOT) -> ThisMachine:
         return ThisMachine(None, tuple(places))
     srat = found.srat if found.srat is not None else _srat(root, places)
     notes = (*found.notes, *_surroundings(root, found))
+    withheld = next((p for p in places if p.path == f"/{_SRAT}" and p.why not in ("", _NOT_THERE)), None)
+    if srat is None and withheld is not None:
+        text = f"nodes are not known to this user: {withheld}; root may read them"
+        notes = (*notes, Note("warning", text))
     name = _name(root) or (found.name if not found.name.startswith("/") else "")
     found = replace(found, srat=srat, notes=notes, name=f"this machine ({name})" if name else "this machine")
     return ThisMachine(found, tuple(places))
@@ -114,7 +119,7 @@ def _try(
 
 def _why(error: OSError | MemoryMapError) -> str:
     if isinstance(error, OSError):
-        return "not there" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        return _NOT_THERE if isinstance(error, FileNotFoundError) else error.strerror or str(error)
     return error.message.removeprefix("cannot be read: ")
 
 
