@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from machine_driver import DOMAINS, Driver
@@ -108,6 +112,55 @@ def test_truncated_file_is_refused(saved, keep, tmp_path):
     path.write_bytes(saved[:length])
     with pytest.raises(MachineError, match=r"m\.xenmm: (truncated|no checkpoint|of another)"):
         Machine.load(path)
+
+
+def edges(data):
+    """Where parts of the file begin and end, and a byte on each side."""
+    length = int.from_bytes(data[16:24], "little")
+    packed = 24 + length
+    parts = [0, 16, 24, packed, packed + 8, len(data) - 32, len(data)]
+    return sorted({at + k for at in parts for k in (-1, 0, 1) if 0 <= at + k < len(data)})
+
+
+def test_file_cut_or_changed_at_every_edge_is_refused(saved):
+    for at in edges(saved):
+        with pytest.raises(MachineError):
+            checkpoint.loads(saved[:at])
+        with pytest.raises(MachineError):
+            checkpoint.loads(saved[:at] + bytes([saved[at] ^ 0xFF]) + saved[at + 1 :])
+    for more in (b"\0", saved):
+        with pytest.raises(MachineError, match="truncated or altered"):
+            checkpoint.loads(saved + more)
+
+
+def test_cut_inside_with_its_checksum_made_right_is_refused(saved):
+    for at in edges(saved)[1:]:
+        if at > 16:
+            with pytest.raises(MachineError):
+                checkpoint.loads(resealed(saved[: max(at - 32, 17)]))
+
+
+def test_bytes_are_the_same_in_any_process():
+    # Another process, another seed of hashes: sets and dicts have no say in what is written.
+    code = """
+import hashlib, sys
+sys.path[:0] = sys.argv[1:]
+from test_checkpoint import busy_machine
+from xenmm.machine import checkpoint
+print(hashlib.sha256(checkpoint.dumps(busy_machine(5, cpus=2)[0].fast)).hexdigest())
+"""
+    here = Path(__file__).parent
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(here), str(here.parent / "support")],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "4711")
+    }
+    assert len(found) == 1
 
 
 def test_altered_file_is_refused(saved):

@@ -133,6 +133,36 @@ def test_views_keep_the_machine_alive():
     assert int(entries[start][mfn - start]) == 7
 
 
+def test_views_outlive_what_happens_to_their_machine(tmp_path):
+    # Memory is added, the machine is saved, trimmed, loaded and dropped: views read what they did.
+    ram = [(1 * MIB, 2 * GIB), (4 * GIB, 6 * GIB)]
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram, [(0, 64 * GIB, 1, 0)]), "sparse-m2p")
+    machine = Machine(host)
+    domain = machine.create_domain(1)
+    mfn = domain.populate(7, bits=32)
+    pdx = machine.page(mfn).pdx
+    records, entries, compat = (
+        next(view[at - first :][:1] for first, view in runs if first <= at < first + len(view))
+        for runs, at in (
+            (machine.page_infos(), pdx),
+            (machine.m2p_entries(), mfn),
+            (machine.compat_m2p_entries(), mfn),
+        )
+    )
+    taken = records.tobytes(), entries.tobytes(), compat.tobytes()
+    machine.add_memory(16 * GIB, 18 * GIB)
+    machine.save(tmp_path / "m")
+    machine.trim()
+    again = Machine.load(tmp_path / "m")
+    assert (records.tobytes(), entries.tobytes(), compat.tobytes()) == taken
+    again.domain(1).destroy()
+    assert machine.page(mfn).owner == 1
+    del machine, domain, again, host
+    gc.collect()
+    assert (records.tobytes(), entries.tobytes(), compat.tobytes()) == taken
+    assert records.base is not None and int(entries[0]) == 7
+
+
 def test_runs_of_views_cover_the_valid_groups():
     host = xenmm.boot(spread_map())
     machine = Machine(host)

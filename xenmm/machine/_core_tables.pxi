@@ -227,6 +227,17 @@ cdef class _Tables(_Memory):
                         found.append((node, zone, order, pages.head, pages.tail))
         return found, m.total_free, [m.node_free[n] for n in range(m.nr_nodes)], m.dirty_pages
 
+    def _free_marks(self):
+        """{(node, zone, order)} of the free lists that are marked as not empty."""
+        cdef machine *m = self.m
+        return {
+            (node, zone, order)
+            for node in range(m.nr_nodes)
+            for zone in range(NR_ZONES)
+            for order in range(NR_ORDERS)
+            if (m.free_orders[node * NR_ZONES + zone] >> order) & 1
+        }
+
     def _runs(self):
         """RAM as [(smfn, emfn, node, kept by boot)]."""
         return [

@@ -195,6 +195,7 @@ def _list(books: _Books, head: int, tail: int, name: str) -> list[int]:
 def _audit_free(books: _Books) -> None:
     machine = books.machine
     lists, total, by_node, _ = machine._free_lists()
+    marks = machine._free_marks()
     counted = [0] * machine.nr_nodes
     to_mfn = machine.host.pdx_to_mfn_unchecked
     for node, zone, order, head, tail in lists:
@@ -202,6 +203,8 @@ def _audit_free(books: _Books) -> None:
         members = _list(books, head, tail, name)
         if not members:
             books.wrong(f"{name}: marked as not empty, but is")
+        elif (node, zone, order) not in marks:
+            books.wrong(f"{name}: marked as empty, but is not")
         for pdx in members:
             mfn = to_mfn(pdx)
             place = machine._is_heap(mfn)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MachineError
+from .arguments import whole
 from .grant_table import GNTMAP, GNTST, GTF
 from .ops import Op, memflags, word
 
@@ -68,6 +69,7 @@ class Domain:
         """The most pages that it may own."""
         return int(self._fact("max_pages"))
 
+    @whole
     def set_max_pages(self, pages: int) -> None:
         """Change the limit; what it owns beyond it stays."""
         if not 0 <= pages < 1 << 64:
@@ -87,6 +89,7 @@ class Domain:
 
     # Memory.
 
+    @whole
     def populate(self, gfn: int, order: int = 0, **where: Any) -> int:
         """Put 2**order fresh pages at ``gfn`` (aligned to the order); return the first mfn.
 
@@ -95,10 +98,12 @@ class Domain:
         flags = memflags(order, **where)
         return self._memory(Op.POPULATE, f"populate gfn {gfn:#x}, order {order}", frame=gfn, flags=flags)
 
+    @whole
     def remove(self, gfn: int) -> None:
         """Take the page at ``gfn`` out of the guest. Xen: XENMEM_decrease_reservation, guest_remove_page."""
         self._memory(Op.REMOVE, f"remove gfn {gfn:#x}", frame=gfn)
 
+    @whole
     def exchange(
         self,
         in_gfns: Sequence[int],
@@ -133,26 +138,32 @@ class Domain:
         if rc:
             raise MachineError(f"domain {self.domid}: exchange: {os.strerror(-rc)}")
 
+    @whole
     def alloc(self, order: int = 0, **where: Any) -> int:
         """Own 2**order fresh pages at no gfn; return the first mfn. Xen: alloc_domheap_pages."""
         return self._memory(Op.ALLOC, f"allocate order {order}", flags=memflags(order, **where))
 
+    @whole
     def assign(self, mfn: int) -> None:
         """Take over a page that the caller holds itself. Xen: assign_pages."""
         self._memory(Op.ASSIGN, f"assign mfn {mfn:#x}", frame=mfn)
 
+    @whole
     def steal(self, mfn: int) -> None:
         """Make a page of the domain the caller's own. Xen: steal_page."""
         self._memory(Op.STEAL, f"steal mfn {mfn:#x}", frame=mfn)
 
+    @whole
     def place(self, mfn: int, gfn: int) -> None:
         """Give a page that it owns its place at ``gfn``. Xen: guest_physmap_add_page."""
         self._memory(Op.PHYSMAP_ADD, f"place mfn {mfn:#x} at gfn {gfn:#x}", frame=mfn, addr=gfn)
 
+    @whole
     def displace(self, mfn: int, gfn: int) -> None:
         """Take a page from its place and keep it. Xen: guest_physmap_remove_page."""
         self._memory(Op.PHYSMAP_REMOVE, f"displace mfn {mfn:#x} from gfn {gfn:#x}", frame=mfn, addr=gfn)
 
+    @whole
     def mfn(self, gfn: int) -> int | None:
         """The frame at ``gfn``, or None."""
         self._fact("domid")
@@ -167,6 +178,7 @@ class Domain:
         pairs = np.frombuffer(self.machine._p2m(self.domid), dtype=np.uint64)
         return dict(zip(pairs[::2].tolist(), pairs[1::2].tolist(), strict=True))
 
+    @whole
     def permit_iomem(self, start: int, end: int) -> None:
         """Let it grant (and map) the I/O frames ``[start, end)``. Xen: iomem_permit_access."""
         if not 0 <= start < end <= 1 << 52:
@@ -175,6 +187,7 @@ class Domain:
 
     # Its page tables.
 
+    @whole
     def pin_table(self, mfn: int, level: int) -> None:
         """Keep a page as a page table of ``level``, 1 to 4, used or not. Xen: MMUEXT_PIN_L1_TABLE and on.
 
@@ -184,10 +197,12 @@ class Domain:
         """
         self._memory(Op.PIN_TABLE, f"pin mfn {mfn:#x} as l{level}", frame=mfn, flags=level)
 
+    @whole
     def unpin_table(self, mfn: int) -> None:
         """Let a pinned page go. Xen: MMUEXT_UNPIN_TABLE."""
         self._memory(Op.UNPIN_TABLE, f"unpin mfn {mfn:#x}", frame=mfn)
 
+    @whole
     def mmu_update(self, mfn: int, index: int, entry: int) -> int:
         """Write page-table entry ``index`` in a page of the domain; return the entry before.
 
@@ -208,12 +223,14 @@ class Domain:
         what = f"write entry {index} of mfn {mfn:#x}"
         return self._memory(Op.MMU_UPDATE, what, frame=mfn, ref=index, addr=entry)
 
+    @whole
     def ran_on(self, cpu: int) -> None:
         """It ran on a CPU, whose TLB may hold its translations from now on. Xen: d->dirty_cpumask."""
         self._memory(Op.RUN_ON, f"run on CPU {cpu}", ref=cpu)
 
     # What the guest does with its own grant table.
 
+    @whole
     def grant(
         self,
         ref: int,
@@ -247,12 +264,10 @@ class Domain:
         addr = 0
         if sub_page is not None:
             flags |= GTF.sub_page
-            offset, length = (operator.index(value) for value in sub_page)
-            if not 0 <= offset <= offset + length <= 4096:
-                raise MachineError(f"a part of a page is (offset, length) within 4096 bytes, got {sub_page}")
-            addr = offset | length << 16
+            addr = _part(sub_page)
         self._entry(ref, to, frame, flags, addr)
 
+    @whole
     def grant_transitive(self, ref: int, to: int | Domain, owner: int | Domain, owner_ref: int) -> None:
         """Version 2: write entry ``ref``: ``to`` may copy through it from ``owner``'s grant ``owner_ref``."""
         self._entry(ref, to, owner_ref, GTF.transitive, domid_of(owner, self.machine))
@@ -262,6 +277,7 @@ class Domain:
         what = f"write grant {ref:#x}"
         self._memory(Op.GRANT, what, peer=peer, ref=ref, frame=frame, flags=int(flags), addr=addr)
 
+    @whole
     def end_grant(self, ref: int) -> None:
         """Take entry ``ref`` back; refused while it is in use."""
         self._memory(Op.GRANT_END, f"end grant {ref:#x}", ref=ref)
@@ -286,6 +302,7 @@ class Domain:
         """1 or 2."""
         return int(self._fact("grant_version"))
 
+    @whole
     def set_grant_version(self, version: int) -> None:
         """Change the version while no grant is in use. Xen: gnttab_set_version."""
         self._fact("domid")
@@ -297,6 +314,7 @@ class Domain:
         """(grant frames now, the most there may be). Xen: gnttab_query_size."""
         return self._fact("nr_grant_frames"), self._fact("max_grant_frames")
 
+    @whole
     def setup_table(self, frames: int) -> None:
         """Grow the shared table to ``frames`` frames. Xen: gnttab_setup_table."""
         self._fact("domid")
@@ -306,6 +324,7 @@ class Domain:
 
     # Hypercalls on the grants of others.
 
+    @whole
     def map_grant(
         self, owner: int | Domain, ref: int, *, flags: int = GNTMAP.host_map, host_addr: int = 0x1000
     ) -> Mapping:
@@ -315,11 +334,13 @@ class Domain:
         )
         return Mapping(GNTST(status)) if status else Mapping(GNTST.okay, handle, bus)
 
+    @whole
     def unmap_grant(self, handle: int, *, host_addr: int = 0x1000, dev_bus_addr: int = 0) -> GNTST:
         """Unmap the host part (``host_addr`` not 0), the device part (``dev_bus_addr``), or both."""
         status, _, _ = self.machine._do(Op.UNMAP, self.domid, ref=handle, addr=host_addr, frame=dev_bus_addr)
         return GNTST(status)
 
+    @whole
     def transfer_grant(self, mfn: int, to: int | Domain, ref: int) -> GNTST:
         """Give page ``mfn`` to ``to``, at its grant ``ref``; most failures free the page, as in Xen."""
         status, _, _ = self.machine._do(
@@ -343,9 +364,24 @@ def domid_of(domain: int | Domain, machine: Machine) -> int:
         if domain.machine is not machine:
             raise MachineError(f"domain {domain.domid} is one of another machine")
         return domain.domid
-    if not 0 <= operator.index(domain) <= 0xFFFF:
-        raise MachineError(f"domain numbers are 0 to 0xffff, got {domain}")
-    return domain
+    try:
+        number = operator.index(domain)
+    except TypeError:
+        raise MachineError(f"a domain of the machine, or its number, is needed, got {domain!r}") from None
+    if not 0 <= number <= 0xFFFF:
+        raise MachineError(f"domain numbers are 0 to 0xffff, got {number}")
+    return int(number)
+
+
+def _part(sub_page: Any) -> int:
+    # Offset and length of a part of a page, as an operation has them.
+    try:
+        offset, length = (operator.index(value) for value in sub_page)
+    except (TypeError, ValueError):
+        offset = length = -1
+    if not 0 <= offset <= offset + length <= 4096:
+        raise MachineError(f"a part of a page is (offset, length) within 4096 bytes, got {sub_page!r}")
+    return int(offset | length << 16)
 
 
 def _gfns(name: str, values: Sequence[int]) -> Any:

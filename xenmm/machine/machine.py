@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from .._machine import MachineCore
 from ..errors import ConfigError, FrameError, MachineError
 from .allocator import HeapRun, dma_bits, heap_runs
+from .arguments import whole
 from .domain import Domain, domid_of
 from .grant_table import DOMID_FIRST_RESERVED, DOMID_INVALID, DOMID_IO
 from .ops import Op, copy_dtype, memflags, op_dtype
@@ -124,6 +125,7 @@ class Machine(MachineCore):
         If boot's tables leave no page, the host aliases frames, or the system gives no address space.
     """
 
+    @whole
     def __new__(
         cls,
         host: Host,
@@ -224,6 +226,7 @@ class Machine(MachineCore):
 
     # Records and tables.
 
+    @whole
     def mfn_valid(self, mfn: int) -> bool:
         """Whether a frame has a record now; hot-added frames included."""
         return 0 <= mfn < 1 << 64 and self._frame_ok(mfn)
@@ -236,6 +239,7 @@ class Machine(MachineCore):
             raise FrameError(f"mfn {mfn:#x} is not valid on this machine")
         return mfn
 
+    @whole
     def page(self, mfn: int) -> Page:
         """The record of a frame, by name.
 
@@ -246,6 +250,7 @@ class Machine(MachineCore):
         """
         return Page(self, self._checked(mfn))
 
+    @whole
     def page_at_pdx(self, pdx: int) -> Page:
         """The record at an index of the frame table."""
         if not 0 <= pdx < 1 << 64 or not self._pdx_ok(pdx):
@@ -264,6 +269,7 @@ class Machine(MachineCore):
         """Backed groups of 65,536 pdx, as half-open runs; hot-added ones included."""
         return _bit_runs(self._groups())
 
+    @whole
     def page_infos(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
         """Every run of backed records as ``(first pdx, structured array)``; the array is the table itself.
 
@@ -277,6 +283,7 @@ class Machine(MachineCore):
                 view = self._frame_table_view(start, stop, writable)
                 yield start, np.frombuffer(view, dtype=page_info_dtype())
 
+    @whole
     def m2p_entries(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
         """Every run of backed M2P entries as ``(first mfn, uint64 array)``; the array is the table itself."""
         import numpy as np
@@ -285,6 +292,7 @@ class Machine(MachineCore):
             view = self._m2p_view(first << 18, end << 18, writable)
             yield first << 18, np.frombuffer(view, dtype=np.uint64)
 
+    @whole
     def compat_m2p_entries(self, *, writable: bool = False) -> Iterator[tuple[int, Any]]:
         """The same of the compat M2P, uint32 arrays; nothing where the profile has none."""
         import numpy as np
@@ -299,15 +307,18 @@ class Machine(MachineCore):
 
     # M2P.
 
+    @whole
     def get_gpfn_from_mfn(self, mfn: int) -> int | None:
         """The gfn in the M2P, or None for an invalid entry; ``SHARED_M2P_ENTRY`` for a shared frame."""
         _, entry, _ = self._do(Op.M2P_GET, frame=self._checked(mfn))
         return None if entry >> 63 and entry != SHARED_M2P_ENTRY else entry
 
+    @whole
     def m2p_entry(self, mfn: int) -> int:
         """The raw entry: what boot filled in, as long as nothing was written."""
         return self._do(Op.M2P_GET, frame=self._checked(mfn))[1]
 
+    @whole
     def compat_m2p_entry(self, mfn: int) -> int | None:
         """The 4-byte entry that 32-bit guests read: the low half of the M2P's, once that was written.
 
@@ -315,10 +326,12 @@ class Machine(MachineCore):
         """
         return self._compat_entry(self._checked(mfn))
 
+    @whole
     def set_m2p(self, mfn: int, entry: int) -> None:
         """Write ``INVALID_M2P_ENTRY`` or ``SHARED_M2P_ENTRY``; refused while the frame is in a guest."""
         self._memory(Op.M2P_SET, f"M2P entry of mfn {mfn:#x}", frame=self._checked(mfn), addr=entry)
 
+    @whole
     def machphys_mfn_list(self, max_extents: int | None = None, *, compat: bool = False) -> list[int]:
         """The frames behind the M2P, one for each 2 MiB of it; a hole repeats the frame before it.
 
@@ -347,17 +360,20 @@ class Machine(MachineCore):
             raise MachineError(f"{what}: {os.strerror(-status)}")
         return out
 
+    @whole
     def alloc(self, order: int = 0, *, xen_heap: bool = False, **where: Any) -> int:
         """Take 2**order pages that no domain owns; return the first mfn. Keywords: :func:`memflags`."""
         flags = memflags(order, **where)
         return self._memory(Op.ALLOC, f"allocate order {order}", flags=flags, addr=int(xen_heap))
 
+    @whole
     def free(self, mfn: int, order: int = 0) -> None:
         """Free pages taken by :meth:`alloc`, or one page of a domain that has no place in the guest."""
         self._memory(
             Op.FREE, f"free mfn {mfn:#x}, order {order}", frame=self._checked(mfn), flags=memflags(order)
         )
 
+    @whole
     def scrub(self, budget: int = 1 << 62) -> int:
         """Scrub dirty free pages of every node; return how many. Xen: scrub_free_pages."""
         return sum(self._memory(Op.SCRUB, "scrub", ref=node, frame=budget) for node in range(self.nr_nodes))
@@ -382,6 +398,7 @@ class Machine(MachineCore):
         pdxs = np.frombuffer(self._walk(head, self.max_pdx), dtype=np.uint32)
         return [self.host.pdx_to_mfn_unchecked(pdx) for pdx in pdxs.tolist()]
 
+    @whole
     def add_memory(self, start: int, end: int, *, node: int | None = None) -> None:
         """Hot-add RAM at ``[start, end)`` bytes to the live machine.
 
@@ -406,17 +423,20 @@ class Machine(MachineCore):
 
     # References and types by name.
 
+    @whole
     def get_page(self, mfn: int, domain: int | Domain) -> bool:
         """Take a reference to a page of ``domain``; False: not its page, or the count would overflow."""
         return self._do(Op.GET_PAGE, domid_of(domain, self), frame=self._checked(mfn))[0] == 0
 
+    @whole
     def put_page(self, mfn: int) -> None:
         """Drop a reference taken by :meth:`get_page`; the last one frees the page."""
         self._memory(Op.PUT_PAGE, f"put_page of mfn {mfn:#x}", frame=self._checked(mfn))
 
+    @whole
     def get_page_type(self, mfn: int, type: str) -> bool:
         """Take a type reference under a reference; False while the page is in use as another type."""
-        if type not in PAGE_TYPES or type == "none":
+        if not isinstance(type, str) or type not in PAGE_TYPES or type == "none":
             raise MachineError(
                 f"page type is one of {', '.join(n for n in PAGE_TYPES if n != 'none')}, got {type!r}"
             )
@@ -425,10 +445,12 @@ class Machine(MachineCore):
             raise MachineError(f"get_page_type of mfn {mfn:#x}: the caller holds no reference without a type")
         return status == 0
 
+    @whole
     def put_page_type(self, mfn: int) -> None:
         """Drop a type reference taken by :meth:`get_page_type`."""
         self._memory(Op.PUT_PAGE_TYPE, f"put_page_type of mfn {mfn:#x}", frame=self._checked(mfn))
 
+    @whole
     def put_page_and_type(self, mfn: int) -> None:
         """Drop one of each."""
         self.put_page_type(mfn)
@@ -436,11 +458,13 @@ class Machine(MachineCore):
 
     # Page tables, and what stands in TLBs.
 
+    @whole
     def page_table(self, mfn: int) -> dict[int, int]:
         """The entries of a page that was written as a page table, by index; those that are 0 are left out."""
         entries = memoryview(self._table(self.page(mfn).pdx)).cast("Q")
         return {i: entry for i, entry in enumerate(entries) if entry}
 
+    @whole
     def flush_tlb(self, cpu: int | None = None) -> None:
         """Flush one TLB, or every one. Xen: flush_tlb_mask."""
         ref = 0xFFFFFFFF if cpu is None else cpu
@@ -454,20 +478,24 @@ class Machine(MachineCore):
 
     # map_domain_page.
 
+    @whole
     def map_domain_page(self, mfn: int, vcpu: int = 0) -> int:
         """The address at which a frame is mapped; by frame."""
         return self._memory(Op.MAP_FRAME, f"map mfn {mfn:#x}", frame=self._checked(mfn), ref=vcpu)
 
+    @whole
     def map_domain_page_of(self, page: Page, vcpu: int = 0) -> int:
         """The address at which a page is mapped; by page, where no frame is needed (84d568f5c9)."""
         if not isinstance(page, Page) or page.machine is not self:
             raise MachineError(f"a page of this machine is needed (machine.page(mfn)), got {page!r}")
         return self._memory(Op.MAP_PAGE, f"map mfn {page.mfn:#x}", frame=page.mfn, ref=vcpu)
 
+    @whole
     def unmap_domain_page(self, virt: int) -> None:
         """End a mapping; nothing to do in the direct map."""
         self._memory(Op.UNMAP_PAGE, f"unmap {virt:#x}", addr=virt)
 
+    @whole
     def map_domain_page_global(self, mfn: int) -> int:
         """A lasting mapping: the direct map's, on x86-64 with or without a mapcache.
 
@@ -477,6 +505,7 @@ class Machine(MachineCore):
 
     # Domains.
 
+    @whole
     def create_domain(
         self,
         domid: int,
@@ -531,6 +560,7 @@ class Machine(MachineCore):
                 raise
         return domain
 
+    @whole
     def domain(self, domid: int) -> Domain:
         """A domain by number.
 
@@ -550,11 +580,12 @@ class Machine(MachineCore):
 
     # Batches.
 
+    @whole
     def ops(self, count: int) -> Any:
         """An array for ``count`` operations of :meth:`run`, all zero."""
         import numpy as np
 
-        if count < 0:
+        if not 0 <= count < 1 << 48:
             raise MachineError(f"there are no arrays of {count} operations")
         return np.zeros(count, dtype=op_dtype())
 
@@ -569,6 +600,7 @@ class Machine(MachineCore):
         _check_batch(ops, op_dtype())
         return self._run(ops.ctypes.data, len(ops))
 
+    @whole
     def grant_copy(self, domain: int | Domain, copies: Any) -> int:
         """Copy between grants or own frames of ``domain``, one ``copy_dtype()`` each; return the failures."""
         _check_batch(copies, copy_dtype())

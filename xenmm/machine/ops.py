@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from ..errors import ConfigError, MachineError
+from .arguments import whole
 
 
 class Op(IntEnum):
@@ -133,6 +134,7 @@ def copy_dtype() -> Any:
     return np.dtype(list(_COPY_FIELDS))
 
 
+@whole
 def memflags(
     order: int = 0,
     *,

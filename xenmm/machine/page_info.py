@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MachineError
+from .arguments import whole
 from .ops import word
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Page:
         """
         return self._field(5)
 
+    @whole
     def set_context(self, value: int) -> None:
         """Write the context word of a page that somebody owns; raises MachineError for any other.
 

@@ -9,6 +9,7 @@ from enum import IntFlag
 from typing import Final
 
 from ..errors import MachineError
+from .arguments import whole
 
 _MOST_FRAMES: Final = 1 << 40
 
@@ -28,7 +29,8 @@ class PTE(IntFlag):
     nx = 1 << 63
 
 
-def pte(mfn: int, flags: PTE | int = PTE.present) -> int:
+@whole
+def pte(mfn: int, flags: int = PTE.present) -> int:
     """An entry that names ``mfn``, 40 bits, with flags.
 
     Raises
@@ -36,6 +38,6 @@ def pte(mfn: int, flags: PTE | int = PTE.present) -> int:
     MachineError
         If the frame has more than 40 bits, or the flags reach into its place or past 64 bits.
     """
-    if not 0 <= mfn < _MOST_FRAMES or int(flags) & ~(0xFFF | 0xFFF << 52):
-        raise MachineError(f"no page-table entry for mfn {mfn:#x} with flags {int(flags):#x}")
-    return mfn << 12 | int(flags)
+    if not 0 <= mfn < _MOST_FRAMES or flags & ~(0xFFF | 0xFFF << 52):
+        raise MachineError(f"no page-table entry for mfn {mfn:#x} with flags {flags:#x}")
+    return mfn << 12 | flags
