@@ -131,7 +131,7 @@ def test_stages_are_named(terminal):
         assert terminal.getvalue() == ""
         clock.now += 30
         meter.stage("calls")
-    assert "measuring: calls (part 2 of 3)" in shown(terminal)
+    assert "measuring: calls (part 2 of 3, 0:30 so far)" in shown(terminal)
 
 
 def test_nothing_off_a_terminal_or_without_standard_error(monkeypatch):

@@ -77,6 +77,13 @@ def test_import_brings_in_nothing_heavy():
     assert {"numpy", "argparse", "json", "xenmm.boot", "xenmm.firmware"} & set(loaded) == set()
 
 
+def test_version_brings_in_nothing_of_what_commands_need():
+    code = "import sys; from xenmm.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
+    loaded = run(code + "print(*sys.modules)").splitlines()[-1].split()
+    heavy = {"numpy", "json", "dataclasses", "subprocess", "xenmm.boot", "xenmm.firmware", "xenmm.maps"}
+    assert heavy & set(loaded) == set()
+
+
 def test_report_needs_no_numpy():
     # Half of a report's time would be the import.
     code = (

@@ -89,7 +89,9 @@ class Meter:
         self._stages += 1
         if self._on_terminal and self._clock() >= self._begun + _FIRST_SECONDS:
             of = f" of {self.total}" if self.total is not None else ""
-            self._show(f"{self.what}: {name} ({self.unit} {self._stages}{of})", self._stages - 1)
+            so_far = _clock_text(self._clock() - self._begun)
+            text = f"{self.what}: {name} ({self.unit} {self._stages}{of}, {so_far} so far)"
+            self._show(text, self._stages - 1)
 
     def _show(self, text: str, done: int) -> None:
         # An interrupt in the midst of drawing would leave a line that nobody can wipe.
