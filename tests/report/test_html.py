@@ -122,6 +122,13 @@ def test_two_thousand_ranges_stay_under_two_megabytes():
     assert starts == {f"{start:#x}" for start, _ in memory_map.ram}
 
 
+def test_a_hundred_thousand_ranges_are_told_and_not_set_one_by_one():
+    rows = [(at, at + 4096) for at in range(1 << 20, (1 << 20) + (100_000 << 16), 1 << 16)]
+    text = page_of(xenmm.MemoryMap.from_ranges(rows), profiles=["xen-offset"])
+    assert "100,000 ranges, too many to set one by one" in text
+    assert len(text.encode()) < 10_000_000
+
+
 @pytest.mark.parametrize("at", [1 << 20, (1 << 47) - 4096, (1 << 44) - 4096])
 def test_one_frame(at):
     text = page_of(one_frame(at))

@@ -19,6 +19,8 @@ from .places import Landing, Piece, by_node, landings
 WIDTH: Final = 1120
 #: More ranges than this are set in rows, without ribbons.
 RANGES_IN_ONE_FIGURE: Final = 120
+#: More ranges than this are not set one by one at all.
+RANGES_MAX: Final = 5000
 _CHARACTER: Final = 6.4
 _BOLD: Final = 7.2
 _TRACK, _RIBBONS, _MACHINE = 20, 54, 30
@@ -84,6 +86,8 @@ def address_figure(memory_map: MemoryMap, hosts: Sequence[Host], paint: Paint) -
     Hosts whose frames land alike share a track. Beyond 120 ranges the strip is set in rows, without ribbons.
     """
     pieces = by_node(memory_map)
+    if len(pieces) > RANGES_MAX:
+        return too_many(len(pieces))
     if len(pieces) > RANGES_IN_ONE_FIGURE:
         return _rows(pieces, paint)
     tracks = tracks_of(hosts)
@@ -107,6 +111,11 @@ def address_figure(memory_map: MemoryMap, hosts: Sequence[Host], paint: Paint) -
         class_="folded",
     )
     return scrolled(alone, "RAM, holes folded")
+
+
+def too_many(count: int) -> Markup:
+    """What stands where so many ranges would have been set one by one."""
+    return element("p", f"{count:,} ranges, too many to set one by one: to scale, or --json, has them all")
 
 
 def tracks_of(hosts: Sequence[Host]) -> list[Track]:

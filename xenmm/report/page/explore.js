@@ -29,7 +29,7 @@ function explorer(facts, hosts, onFrame) {
   const others = facts.other.map(([s, e, label]) => ({ start: BigInt(s), end: BigInt(e), label }));
   const srat = facts.srat.map(([s, e, node, hotplug]) => ({ start: BigInt(s), end: BigInt(e), node, hotplug }));
   // Beyond the highest RAM one may look as far as anything is said of, a 52-bit machine's end at most.
-  const limit = Math.max(top, ...[...srat, ...others].map((x) => Math.min(frames(x.end), 2 ** 40)));
+  const limit = [...srat, ...others].reduce((most, x) => Math.max(most, Math.min(frames(x.end), 2 ** 40)), top);
   const landings = facts.profiles.map((profile) => {
     const all = rows(facts.pool[profile.landings]).map(([m, p, n, node]) => ({
       mfn: parseInt(m, 16), pdx: parseInt(p, 16), frames: parseInt(n, 16), node: node === "-1" ? -1 : parseInt(node, 16),
@@ -460,9 +460,9 @@ function explorer(facts, hosts, onFrame) {
   nav.addEventListener("pointerup", () => { sliding = false; });
 
   // The figure with folded holes answers to the pointer too.
+  const byStart = new Map(ram.map((each) => [xenmm.hex(each.start), each]));
   for (const rect of document.querySelectorAll(".folded [data-at]")) {
-    const item = items.find((each) => each.ram && each.start === BigInt(rect.dataset.at));
-    if (!item) continue;
+    const item = byStart.get(rect.dataset.at);
     rect.addEventListener("pointerenter", () => { hovered = item; drawOutlines(); describe(item); });
     rect.addEventListener("pointerleave", () => { hovered = null; drawOutlines(); if (selected) describe(selected); });
     rect.addEventListener("click", () => goTo(item));

@@ -13,7 +13,7 @@ from ...version import __version__
 from ..layout import plural, size, span
 from ..overhead import TIME_ONLY_STEPS, Report
 from ..text import beside_rows, machine_facts, note_text
-from .address_map import RANGES_IN_ONE_FIGURE, address_figure
+from .address_map import RANGES_IN_ONE_FIGURE, RANGES_MAX, address_figure, too_many
 from .bits import bit_figures
 from .costs import waterfall
 from .markup import Markup, element, join, scrolled, table
@@ -144,9 +144,12 @@ def space(report: Report, paint: Paint, tracks: Sequence[Host]) -> Markup:
 
 def ranges(report: Report, tracks: Sequence[Host]) -> Markup:
     """Every range of RAM as a table: the figures' alternative."""
+    pieces = by_node(report.memory_map)
+    if len(pieces) > RANGES_MAX:
+        return too_many(len(pieces))
     images = [landings(host) for host in tracks]
     rows = []
-    for piece in by_node(report.memory_map):
+    for piece in pieces:
         frames = -(-piece.start >> PAGE_SHIFT), piece.end >> PAGE_SHIFT
         found = []
         for image in images:
@@ -309,6 +312,8 @@ def _srat(m: MemoryMap) -> Markup:
         flags += [word for flag, word in words if r.flags & flag]
         edges = (element("code", f"{edge:#x}") for edge in (r.start, r.end))
         rows.append((*edges, size(r.end - r.start), r.node, ", ".join(flags) or "–"))
+    if len(rows) > RANGES_MAX:
+        return too_many(len(rows))
     body = table(("start", "end", "size", "node", "flags"), rows, left=0)
     title = element("summary", f"{plural(len(rows), 'SRAT row')} as a table")
     return element("details", title, scrolled(body, "SRAT rows"))
