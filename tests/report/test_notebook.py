@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
@@ -68,6 +69,15 @@ def test_replay_shows_cycles_by_cause_and_misses():
         assert cycles == 0 or f"{cycles:,}" in text, cause
     for name, counts in {**result.caches, **result.tlbs}.items():
         assert name in text and f"{counts.misses:,}" in text
+
+
+def test_steps_show_what_each_changed():
+    table = xenmm.steps(load("candidate-4x4g-64g")[0], "grant-storm", size=64)
+    text = table._repr_html_()
+    assert Page(text).elements
+    for step in table.steps:
+        assert step.profile in text and size(step.overhead["bytes"]["total"]) in text
+        assert all(html.escape(change) in text for change in step.changes)
 
 
 def test_two_maps_in_one_notebook_keep_their_patterns_apart():

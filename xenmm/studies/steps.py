@@ -158,6 +158,11 @@ class StepsTable:
     map_sha256: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
+    def _repr_html_(self) -> str:
+        from .steps_cli import fragment
+
+        return fragment(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, versioned."""
         return {

@@ -108,6 +108,26 @@ def lines(table: StepsTable, width: int = 80) -> list[str]:
     )
 
 
+def fragment(table: StepsTable) -> str:
+    """The table for a notebook: memory and work of each step, and what it changed."""
+    from ..report.layout import size
+    from ..report.notebook import framed
+    from ..report.page.markup import element, join, scrolled
+    from ..report.page.markup import table as set_table
+
+    heads = ("step", "memory", "of RAM", "virtual space")
+    work = ("operations", "conversions", "parameter reads", "cycles", "bytes of code")
+    rows = []
+    for step in table.steps:
+        changed = "; ".join(step.changes) or ("nothing on this machine" if rows else step.summary)
+        name = join((step.profile, element("small", changed)))
+        rows.append((name, *_memory(step)[1:], *_work(step)[1:]))
+    body = scrolled(set_table((*heads, *work), rows), "steps")
+    machine = f"{table.machine or 'unnamed'}: {size(table.ram_bytes)} of RAM"
+    title = f"{machine}; {table.workload}, {table.size:,} pages"
+    return framed(title, body)
+
+
 def _changes(step: Step, width: int) -> list[str]:
     from ..report.layout import LABEL, marked, wrap
 
