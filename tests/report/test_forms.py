@@ -119,7 +119,8 @@ def test_parse_value(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "mfn", "mfn:", "x:1", "mfn:1.0", "mfn:-1", "mfn:0x10000000000000000", "mfn:1__0"]
+    "text",
+    ["", "mfn", "mfn:", "x:1", "mfn:1.0", "mfn:-1", "mfn:0x10000000000000000", "mfn:1__0", "mfn:1\u212a"],
 )
 def test_parse_value_refuses(text):
     with pytest.raises(ConfigError):

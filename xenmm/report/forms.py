@@ -84,7 +84,7 @@ def parse_value(text: str) -> tuple[str, int]:
 
 
 def _unit_hint(digits: str) -> str:
-    found = re.fullmatch(r"(\d{1,12})([KMGTP])i?B?", digits, re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,12})([KMGTP])i?B?", digits, re.IGNORECASE | re.ASCII)
     if found is None:
         return ""
     count = int(found[1]) << 10 * ("KMGTP".index(found[2].upper()) + 1)
