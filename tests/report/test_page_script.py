@@ -157,6 +157,20 @@ TYPED = (
     "mfn:\\n",
     "é:1",
     "mfn:1:2",
+    "pfn:1",
+    "mfm:0x10",
+    "virtual:1",
+    "madr:1",
+    "pagee",
+    "Page:1",
+    "xmfnx:2",
+    "mfn:4G",
+    "maddr:512MiB",
+    "maddr:1t",
+    "mfn:1234567890123G",
+    "mfn:1\u212a",
+    "mfn:4 G",
+    "mfn:٤G",
 )
 
 
@@ -170,9 +184,10 @@ def test_typing_is_read_as_python_reads_it(script):
     st.lists(
         st.one_of(
             st.text(max_size=12),
+            st.text("mfnpdxagervitMFN:", max_size=9),
             st.builds("{}:{}".format, st.sampled_from(KINDS), st.text(max_size=10)),
             st.builds(
-                "{}:{}".format, st.sampled_from(KINDS), st.text("0123456789xXabobO_+- \t١０", max_size=8)
+                "{}:{}".format, st.sampled_from(KINDS), st.text("0123456789xXabobO_+- \t١０kMGiB", max_size=8)
             ),
         ),
         min_size=1,

@@ -117,7 +117,7 @@ def fragment(table: StepsTable) -> str:
 
     heads = ("step", "memory", "of RAM", "virtual space")
     work = ("operations", "conversions", "parameter reads", "cycles", "bytes of code")
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for step in table.steps:
         changed = "; ".join(step.changes) or ("nothing on this machine" if rows else step.summary)
         name = join((step.profile, element("small", changed)))

@@ -118,16 +118,47 @@ const xenmm = (() => {
     return found[1] === "-" ? -value : value;
   }
 
+  // Python's difflib: twice the characters that match, block after longest block, of all characters.
+  function matching(a, b) {
+    let best = [0, 0, 0];
+    for (let i = 0; i < a.length; i++)
+      for (let j = 0; j < b.length; j++) {
+        let n = 0;
+        while (i + n < a.length && j + n < b.length && a[i + n] === b[j + n]) n++;
+        if (n > best[2]) best = [i, j, n];
+      }
+    const [i, j, n] = best;
+    return n && n + matching(a.slice(0, i), b.slice(0, j)) + matching(a.slice(i + n), b.slice(j + n));
+  }
+  function nearest(word) {
+    const letters = Array.from(word);
+    // Longer words are too far from every kind.
+    if (letters.length > 12) return undefined;
+    const ratio = (kind) => (2 * matching(Array.from(kind), letters)) / (kind.length + letters.length);
+    const near = KINDS.map((kind) => [ratio(kind), kind]).filter(([score]) => score >= 0.6);
+    return near.sort(([p, a], [q, b]) => q - p || (a < b ? 1 : -1))[0]?.[1];
+  }
+  function unitHint(digits) {
+    const found = /^(\d{1,12})([KMGTP])i?B?$/i.exec(digits);
+    if (!found) return "";
+    const bytes = BigInt(found[1]) << BigInt(10 * ("KMGTP".indexOf(found[2].toUpperCase()) + 1));
+    return ` (units are not read: ${digits} of bytes are maddr:${hex(bytes)})`;
+  }
+
   function parseValue(text) {
     const at = text.indexOf(":");
     const kind = at < 0 ? text : text.slice(0, at);
-    if (at < 0 || !KINDS.includes(kind))
-      throw new Error(`${quoted(text)}: need a kind and a number, as mfn:0x100000; kinds are ${KINDS.join(", ")}`);
+    if (at < 0 || !KINDS.includes(kind)) {
+      const near = nearest(kind) ?? nearest(kind.toLowerCase());
+      const meant = near ? `; did you mean '${near}'?` : "";
+      const kinds = KINDS.join(", ");
+      throw new Error(`${quoted(text)}: need a kind and a number, as mfn:0x100000; kinds are ${kinds}${meant}`);
+    }
     const digits = text.slice(at + 1);
     const short = (s, n) => quoted(Array.from(s).slice(0, n).join(""));
     const value = number(digits);
     if (value === null)
-      throw new Error(`${short(text, 80)}: ${short(digits, 40)} is no number; write 4096, 4_096 or 0x1000`);
+      throw new Error(`${short(text, 80)}: ${short(digits, 40)} is no number; write 4096, 4_096 or 0x1000${unitHint(digits)}`);
     if (value < 0n || value >= U64) throw new Error(`${short(text, 80)}: outside [0, 2^64)`);
     return [kind, value];
   }
