@@ -289,6 +289,7 @@ def steps(
     page_sizes: str | None = None,
     uarch: str | None = "zen3",
     record: str | os.PathLike[str] | None = COMMITTED_RECORD,
+    progress: Callable[[str], None] = lambda profile: None,
 ) -> StepsTable:
     """Run the seven steps of the series on a machine.
 
@@ -307,6 +308,8 @@ def steps(
     record : path or None
         A record of ``xenmm bench`` with its part "freezing", for the bytes of code; by default those of the
         project's committed record. None: not measured.
+    progress : callable
+        Told the profile of each step as it begins.
 
     Raises
     ------
@@ -329,6 +332,7 @@ def steps(
     code = _code_bytes(record)
     rows: list[Step] = []
     for profile in STEPS:
+        progress(profile)
         host = boot(source, profile, page_sizes=page_sizes or "1g")
         step = _row(host, workload, size, uarch, code)
         rows.append(step if not rows else _compared(rows[-1], step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..progress import Meter
 from . import command
 
 if TYPE_CHECKING:
@@ -58,17 +59,20 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the steps and show them."""
-    from .steps import COMMITTED_RECORD, steps
+    from .steps import COMMITTED_RECORD, STEPS, steps
 
     memory_map, _ = command.load_ram(args)
-    table = steps(
-        memory_map,
-        args.workload,
-        size=args.size,
-        page_sizes=args.page_sizes,
-        uarch=None if args.uarch == "none" else args.uarch,
-        record=None if args.record == "none" else args.record or COMMITTED_RECORD,
-    )
+    command.ensure_output(args.json)
+    with Meter("steps", "step", total=len(STEPS)) as meter:
+        table = steps(
+            memory_map,
+            args.workload,
+            size=args.size,
+            page_sizes=args.page_sizes,
+            uarch=None if args.uarch == "none" else args.uarch,
+            record=None if args.record == "none" else args.record or COMMITTED_RECORD,
+            progress=meter.stage,
+        )
     command.output(args, lambda width: lines(table, width), table.to_dict)
     return command.EXIT_DONE
 
