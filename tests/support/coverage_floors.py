@@ -1,10 +1,12 @@
 """Judge a coverage record: each module's share, and whether the floors up to boot reach the least one."""
 
+import datetime
 import json
 import sys
 from pathlib import Path
 
 from house import FLOORS
+from records import commit, write_record
 
 LEAST = 95.0
 #: The floors that are held to it.
@@ -12,7 +14,7 @@ HIGHEST = next(height for height, names in enumerate(FLOORS) if "boot" in names)
 HELD = {name for names in FLOORS[: HIGHEST + 1] for name in names}
 
 
-def main(path):
+def main(path, record_path=None):
     files = json.loads(Path(path).read_text())["files"]
     rows, below = [], []
     for name, found in sorted(files.items()):
@@ -29,6 +31,11 @@ def main(path):
         rows.append((name, counted, summary["missing_lines"], branches, share))
         if counted and share < LEAST:
             below.append((name, found))
+    if record_path:
+        words = ("module", "lines", "missed", "branches", "covered")
+        facts = {"date": datetime.date.today().isoformat(), "commit": commit(), "least": LEAST,
+                 "modules": [dict(zip(words, row, strict=True)) for row in rows]}  # fmt: skip
+        write_record(record_path, "xenmm-coverage/1", facts)
     print(f"{'module':34} {'lines':>6} {'missed':>6} {'branches':>10} {'covered':>8}")
     for name, counted, missed, branches, share in rows:
         print(f"{name:34} {counted:6} {missed:6} {branches:>10} {share:7.1f}%")
@@ -49,4 +56,4 @@ def ranges(lines):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:3]))

@@ -24,6 +24,7 @@ from typing import Any
 import conversion_figures
 import doc_commands
 import linux_figures
+import reliability_figures
 import timing_figures
 
 import xenmm
@@ -144,6 +145,7 @@ NAMES: dict[str, Any] = (
     | timing_figures.NAMES
     | conversion_figures.NAMES
     | linux_figures.NAMES
+    | reliability_figures.NAMES
 )
 
 

@@ -1,0 +1,74 @@
+"""Figures of docs/reliability.md: from the records that its commands write, and from the suite itself."""
+
+import functools
+
+from records import record
+
+
+def fuzzed(target, name):
+    """A sum over the recorded runs of a fuzzer: ``cpu_seconds``, ``executions`` or ``findings``."""
+    return sum(run[name] for run in record("fuzzing")["runs"] if run["target"] == target)
+
+
+def fuzzing_table():
+    """What was fuzzed, for how long, and what was found."""
+    runs = record("fuzzing")["runs"]
+    rows = [
+        "| reader | processor time | inputs | findings | dates | commits |",
+        "| --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for target in dict.fromkeys(run["target"] for run in runs):
+        mine = [run for run in runs if run["target"] == target]
+        dates, commits = (", ".join(dict.fromkeys(run[k] for run in mine)) for k in ("date", "commit"))
+        minutes = fuzzed(target, "cpu_seconds") / 60
+        counts = f"{fuzzed(target, 'executions'):,} | {fuzzed(target, 'findings')}"
+        rows.append(f"| {target} | {minutes:.1f} min | {counts} | {dates} | {commits} |")
+    return "\n".join(rows) + "\n"
+
+
+@functools.cache
+def grown(what):
+    """Bytes by which a process grew over the recorded rounds."""
+    return record("leaks")["growth"][what]["grown_bytes"]
+
+
+def mutation_table():
+    """Each group's sample: how many changes, how many noticed."""
+    rows = [
+        "| group | places | tried | killed | survive | date | commit |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for group in record("mutation")["groups"]:
+        tried = group["killed"] + group["survives"]
+        share = 100 * group["killed"] / tried
+        rows.append(
+            f"| {group['group']} | {group['places']:,} | {tried} | {group['killed']} ({share:.0f} in 100) "
+            f"| {group['survives']} | {group['date']} | {group['commit']} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def survivors_table():
+    """The changes that no test noticed."""
+    rows = ["| place | change | line |", "| --- | --- | --- |"]
+    for group in record("mutation")["groups"]:
+        for row in group["survivors"]:
+            text = row["text"].replace("|", "\\|")
+            rows.append(f"| {row['place']} | `{row['change'].replace('|', chr(92) + '|')}` | `{text}` |")
+    return "\n".join(rows) + "\n"
+
+
+def coverage_table():
+    """The modules of the lower floors, least covered first, as the last recorded run found them."""
+    found = record("coverage")["modules"]
+    rows = ["| module | lines | missed | branches | covered |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in sorted(found, key=lambda r: (r["covered"], r["module"])):
+        if row["covered"] < 100:
+            counts = f"{row['lines']} | {row['missed']} | {row['branches']}"
+            rows.append(f"| `{row['module']}` | {counts} | {row['covered']:.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+NAMES = {
+    f.__name__: f for f in (fuzzed, fuzzing_table, grown, mutation_table, survivors_table, coverage_table)
+}
