@@ -44,6 +44,7 @@ class TestUnits:
             ("3TB", "units are binary here, write 3T or 3 TiB"), ("1.0000001K", "no whole number of bytes"),
             ("2^64", "past 64 bits"), ("16E", "past 64 bits"), ("0x", "is no size"), (-1, "negative"),
             (True, "is no size"), (None, "is no size"), ("2^9999", "is no size"), ("1" * 40, "past 64 bits"),
+            ("1" * 5000, "is no size"),
         ],
     )  # fmt: skip
     def test_mistakes(self, text, message):

@@ -175,6 +175,18 @@ class TestResume:
         assert (first.done, again.done, again.kept) == (15, 0, 15)
         assert tree(tmp_path / "out") == before
 
+    def test_progress_counts_every_cell_there_or_done(self, logs, tmp_path):
+        sweep(sorted(logs.iterdir())[:2], tmp_path / "out", profiles=PROFILES, workers=0)
+        told = []
+        sweep(
+            logs,
+            tmp_path / "out",
+            profiles=PROFILES,
+            workers=0,
+            progress=lambda done, of: told.append((done, of)),
+        )
+        assert told == [(n, 15) for n in range(1, 16)]
+
     def test_a_changed_input_is_done_again_and_no_other(self, logs, tmp_path):
         sweep(logs, tmp_path / "out", profiles=PROFILES, workers=0)
         (logs / "m3.log").write_text(log(nodes=7))
@@ -503,6 +515,7 @@ class TestOutput:
         ({"shard": "0/4"}, "shard is K/N with K from 1 to N, got '0/4'"),
         ({"shard": "5/4"}, "shard is K/N"),
         ({"shard": "x"}, "shard is K/N"),
+        ({"shard": "1/" + "9" * 5000}, "shard is K/N"),
         ({"workers": -1}, "workers is a number from 0 on"),
         ({"boot": 0}, "boot is a number from 1 on"),
         ({"map": "own"}, "map is 'firmware' or 'user'"),

@@ -18,7 +18,7 @@ from .sweep_cells import BOOT_OPTIONS, KINDS
 ALL: Final = "all"
 DEFAULT_WORKLOAD: Final = {"replay": "grant-storm", "steps": "mixed"}
 DEFAULT_UARCH: Final = "zen3"
-_SHARD: Final = re.compile(r"([0-9]+)/([0-9]+)")
+_SHARD: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 Names = str | Sequence[str]
 

@@ -166,13 +166,12 @@ class _Worker:
 def _serve(pipe: Connection[Any, Any], work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    pipe.send("started")
-    while True:
-        try:
+    # A pipe that ends or breaks is a parent that ended, with or without taking leave: nobody is to be told.
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send("started")
+        while True:
             chunk, version = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_answer(work, chunk, version))
+            pipe.send(_answer(work, chunk, version))
 
 
 def _answer(work: Work, chunk: Chunk, version: str) -> tuple[list[bytes] | None, str | None]:

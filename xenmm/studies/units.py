@@ -10,7 +10,7 @@ from ..constants import U64_END
 from ..errors import ConfigError
 
 _SHIFTS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTPE]?)(IB|B)?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([KMGTPE]?)(IB|B)?", re.IGNORECASE)
 _POWER: Final = re.compile(r"2\s*(?:\^|\*\*)\s*([0-9]{1,3})")
 _HEX: Final = re.compile(r"0x[0-9a-f](?:_?[0-9a-f]+)*", re.IGNORECASE)
 
