@@ -74,7 +74,7 @@ figures: $(VENV)/built $(VENV)/test-packages
 
 dist: $(VENV)/built $(VENV)/dist-packages
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python tests/support/build_dist.py dist
 
 check-dist: dist
 	$(BIN)/python tests/support/check_dist.py dist
@@ -94,7 +94,7 @@ help:
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
 	@echo 'make docs              the documentation as HTML, in docs/_build/html'
 	@echo 'make figures           puts figures and console blocks of the documentation in anew'
-	@echo 'make dist | check-dist sdist and wheel | and what they must hold, run from a clean environment'
+	@echo 'make dist | check-dist sdist, and wheels for every Python found | what they must hold, run from clean environments'
 	@echo 'make clean             removes the environment and what was built'
 
 # One stamp a step, so that the second run does none of them again. pip asks no index for what is already installed.

@@ -205,17 +205,17 @@ def draw_squeezed(axes: Axes, report: Report) -> None:
     most = max(host.max_pdx << PAGE_SHIFT for _, host in squeezed)
     unit, name = _unit(most)
     nodes = report.memory_map.nodes
+    numbered = False
     for row, (_, host) in enumerate(squeezed):
         bars = []
         for start, end, node in _used_pieces(report.memory_map, host):
             first = int(host.mfn_to_pdx_unchecked(start >> PAGE_SHIFT)) << PAGE_SHIFT
             bars.append((first / unit, (end - start) / unit, node))
         _strip(axes, -row, bars, nodes)
-        _number_nodes(axes, -row, bars, nodes, most / unit)
+        numbered |= _number_nodes(axes, -row, bars, nodes, most / unit)
     axes.set_yticks([-i for i in range(len(squeezed))], [label for label, _ in squeezed])
     axes.set_xlim(0, most / unit)
-    numbered = "; numbers: nodes" if len(nodes) > 1 else ""
-    axes.set_xlabel(f"pdx × 4 KiB ({name}){numbered}")
+    axes.set_xlabel(f"pdx × 4 KiB ({name})" + ("; numbers: nodes" if numbered else ""))
 
 
 def draw_waterfall(axes: Axes, report: Report) -> None:
@@ -318,16 +318,19 @@ def _number_nodes(
     bars: Iterable[tuple[float, float, int | None]],
     nodes: Sequence[int],
     span: float,
-) -> None:
+) -> bool:
     # A node's number in its bar, where there is more than one node, and room for two digits.
+    done = False
     if len(nodes) < 2:
-        return
+        return done
     inches = axes.bbox.width / axes.figure.dpi
     for start, length, node in bars:
         if node is not None and length / span * inches > 0.13:
             i = nodes.index(node) % len(NODE_COLOURS)
             colour = "white" if i % 2 == 0 else "black"
             axes.text(start + length / 2, row, str(node), color=colour, ha="center", va="center", fontsize=6)
+            done = True
+    return done
 
 
 def _unit(count: int) -> tuple[float, str]:
