@@ -66,7 +66,7 @@ types: $(VENV)/built $(VENV)/lint-packages
 
 # Every warning is an error: a reference that leads nowhere, a figure that is not today's.
 docs: $(VENV)/built $(VENV)/test-packages $(VENV)/docs-packages
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
 figures: $(VENV)/built $(VENV)/test-packages

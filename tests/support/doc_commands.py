@@ -32,6 +32,8 @@ NOT_RUN = {
     "make fuzz TARGET=text SECONDS=3600": "an hour: CI runs a slice of it",
     "make leaks RECORD=benchmarks/records/reliability/leaks.json": "minutes: a test runs a part of it",
     "make mutate GROUP=boot COUNT=60": "an hour: CI runs a slice of it",
+    "make leaks": "minutes: CI runs a slice of it",
+    "make fuzz": "minutes: CI runs a slice of it",
     "make lint": "CI's own step",
     "make types": "CI's own step",
     "make docs": "CI's own step",
