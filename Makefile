@@ -77,6 +77,7 @@ dist: $(VENV)/built $(VENV)/dist-packages
 	$(BIN)/python tests/support/build_dist.py dist
 
 check-dist: dist
+	$(BIN)/cffconvert --validate
 	$(BIN)/python tests/support/check_dist.py dist
 
 clean:

