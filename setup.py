@@ -7,11 +7,13 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 DEBUG = bool(os.environ.get("XENMM_DEBUG"))
 # Every line of Cython tells when it runs: for coverage, and for nothing else, since it is many times slower.
 TRACED = bool(os.environ.get("XENMM_COVERAGE"))
-FLAGS = ["-O3", "-falign-loops=64", "-fno-semantic-interposition"]
+# Without debugging information, which names the folder of the build.
+FLAGS = ["-O3", "-falign-loops=64", "-fno-semantic-interposition", "-g0"]
 if DEBUG or TRACED:
     FLAGS = ["-O0"] if TRACED else ["-O1", "-g"]
 DIRECTIVES = {
@@ -49,6 +51,15 @@ def extension(name):
     )
 
 
+class BuildExtensions(build_ext):
+    """Extensions link nothing of Python's: where its libraries lie on this computer has no place in them."""
+
+    def build_extensions(self):
+        linker = self.compiler.linker_so
+        self.compiler.set_executable("linker_so", [w for w in linker if not w.startswith("-Wl,-rpath")])
+        super().build_extensions()
+
+
 def manual_page():
     """Write the manual page from the parser, which needs nothing that is not built yet."""
     sys.path.insert(0, os.getcwd())
@@ -64,5 +75,6 @@ def manual_page():
 NAMES = [n for n in ("_facts", "_core", "_timing", "_machine", "_embed") if os.path.exists(f"xenmm/{n}.pyx")]
 setup(
     ext_modules=cythonize([extension(n) for n in NAMES], compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildExtensions},
     data_files=[("share/man/man1", [manual_page()])],
 )

