@@ -31,6 +31,7 @@ def boot(line, profile="xen-mask", srat=SRAT, **kwargs):
         ("", None),
         ("big", None),
         ("-1", None),
+        ("0", 0),
     ],
 )
 def test_size_is_read_as_xen_reads_it(text, size):

@@ -111,15 +111,16 @@ MACHINES = ((0, {}), (20, {}), (60, {"mapcache": 2}))
 
 @functools.cache
 def _saved(number):
-    from machine_pair import Driver, Pair
+    from machine_driver import DOMAINS, Driver
+    from machine_pair import Pair
 
     steps, options = MACHINES[number]
     pair = Pair(**options)
-    driver = Driver(pair, random.Random(number))
-    pair.create(1, 5000, False, False, 3, 4, 4)
-    pair.create(3, 5000, True, False, 3, 4, 4)
+    driver = Driver(pair.slow, random.Random(number))
+    for operation in DOMAINS[1::2]:
+        pair.apply(operation)
     for _ in range(steps):
-        driver.step()
+        pair.apply(driver.step())
     return checkpoint._unpack(checkpoint.dumps(pair.fast), "seed")
 
 
