@@ -90,7 +90,12 @@ def check_wheel_runs(version: str, wheel: pathlib.Path) -> None:
             f"CPython {version}." in doctor, f"`xenmm doctor` ran on another Python than {version}:\n{doctor}"
         )
         require(run(binaries / "xenmm", "convert", name, "mfn:0x1000"), "`xenmm convert` printed nothing")
-        print(f"Python {version}, only the wheel: reports {name} in {len(report.splitlines())} lines")
+        run(binaries / "xenmm", "export", name, "--format", "json", "-o", "machine.json")
+        example = pathlib.Path.cwd() / "examples" / "python" / "where_memory_goes.py"
+        shown = run(binaries / "python", example, "machine.json")
+        require("are memory" in shown, f"{example.name} said:\n{shown}")
+        lines = len(report.splitlines())
+        print(f"Python {version}, only the wheel: reports {name} in {lines} lines, runs {example.name}")
 
 
 if __name__ == "__main__":
