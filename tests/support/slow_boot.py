@@ -302,15 +302,31 @@ def boot(ram, srat, name, page_1g, hotplug_end=0):
         "groups": groups,
         "calls": state["calls"],
     }
-    out["frame_table"] = frame_table(groups, max_pdx, page_1g, sparse_ft)
-    out["m2p"], out["ro_m2p"] = m2p(squeeze, groups, max_page, page_1g, sparse_m2p)
+    out["frame_table"], out["fills"] = frame_table(groups, max_pdx, page_1g, sparse_ft, modern)
+    out["m2p"], out["ro_m2p"], filled = m2p(squeeze, groups, max_page, page_1g, sparse_m2p)
+    # 2009 told entries of large pages from those of small ones; since then both read as invalid.
+    out["m2p_fills"] = {slot: 0xFF if modern else 0x77 if large else 0x55 for slot, large in filled.items()}
     out["compat"] = compat(squeeze, groups, max_page, sparse_m2p)
+    out["compat_fills"] = dict.fromkeys(out["compat"], 0xFF if modern else 0x55)
+    out["crashes"] = crashes(name, state, entries)
     out["direct_map"] = direct_map(state["calls"], page_1g, prebuilt, squeeze, hotplug_end if modern else 0)
     return out
 
 
-def frame_table(groups, max_pdx, page_1g, sparse):
-    pages = Pages(page_1g)
+def crashes(name, state, entries):
+    """What stops this Xen that the ranges alone tell: frames that share a record, a range over 16 TiB."""
+    found, squeeze = set(), state["squeeze"]
+    if squeeze.kind == "mask" and any(not squeeze.fits(s >> 12) for s, _ in state["used"]):
+        found.add("alias")
+    if name == "xen-4.17" and squeeze.kind == "none":
+        end = ((1 << 32) - 2) << 12
+        found |= {"allocator-bug" for s, e in entries if s < end < e}
+    return found
+
+
+def frame_table(groups, max_pdx, page_1g, sparse, modern):
+    """Page tables, and what is filled in where: (offset, bytes, value)."""
+    pages, fills = Pages(page_1g), []
     size = max_pdx * 32
     if not sparse:
         count, at, step = up(size, K4) >> 12, 0, 1 << 18 if page_1g else 512
@@ -319,7 +335,7 @@ def frame_table(groups, max_pdx, page_1g, sparse):
                 step //= 512
             pages.map(at << 12, at, step)
             at += step
-        return pages.counts()
+        return pages.counts(), [(0, count << 12, 0)]
     marks = sorted(g for g in groups if g < up(max_pdx, 65536) >> 16)
     runs = []
     for g in marks:
@@ -329,14 +345,18 @@ def frame_table(groups, max_pdx, page_1g, sparse):
             runs.append([g * M2, (g + 1) * M2])
     if runs:
         runs[-1][1] = size
-    for at, end in runs:
+    for start, end in runs:
+        at = start
         while at < end:
             step = G1 if page_1g and at % G1 == 0 else M2
             while at + step > end + 4 * K4:
                 step //= 512
             pages.map(at, 0 if step > K4 else 1, step >> 12, step >> 12)
             at += step
-    return pages.counts()
+        fills += [(start, end - start, 0), (end, at - end, 0xFF)]
+    if modern:
+        fills.append((size, 0, 0xFF))
+    return pages.counts(), fills
 
 
 def valid(squeeze, groups, max_page, mfn):
@@ -349,7 +369,7 @@ def m2p(squeeze, groups, max_page, page_1g, sparse):
         not sparse or any(valid(squeeze, groups, max_page, (i << 18) + (n << 16)) for n in range(4))
         for i in range(slots)
     ]
-    pages, copies = Pages(page_1g), 0
+    pages, copies, filled = Pages(page_1g), 0, {}
     at = 0
     while at < slots:
         if page_1g and at % 512 == 0 and at + 512 <= slots:
@@ -358,13 +378,15 @@ def m2p(squeeze, groups, max_page, page_1g, sparse):
                 continue
             if all(live[at : at + 512]):
                 pages.map(at * M2, 0, 1 << 18)
+                filled |= dict.fromkeys(range(at, at + 512), True)
                 at += 512
                 continue
         copies += at % 512 == 0
         if live[at]:
             pages.map(at * M2, 512, 512)
+            filled[at] = False
         at += 1
-    return pages.counts(), copies
+    return pages.counts(), copies, filled
 
 
 def compat(squeeze, groups, max_page, sparse):
@@ -401,6 +423,9 @@ def figures(host):
         t = table.page_tables
         return (t.leaf_1g, t.leaf_2m, t.leaf_4k, t.l3_tables, t.l2_tables, t.l1_tables)
 
+    def by_slot(fills):
+        return {slot: v for at, size, v in fills for slot in range(at // M2, (at + size) // M2)}
+
     return {
         "kind": host.compression.kind,
         "max_page": host.max_page,
@@ -411,6 +436,10 @@ def figures(host):
         "frame_table": counts(host.frame_table),
         "m2p": counts(host.m2p),
         "ro_m2p": host.ro_m2p.page_tables.l2_tables,
+        "fills": list(host.frame_table.fills),
+        "m2p_fills": by_slot(host.m2p.fills),
         "compat": [at // M2 + i for at, _, count in host.compat_m2p.chunks for i in range(count)],
+        "compat_fills": by_slot(host.compat_m2p.fills),
+        "crashes": {h.code for h in host.hazards} & {"alias", "allocator-bug"},
         "direct_map": counts(host.direct_map),
     }
