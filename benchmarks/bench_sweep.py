@@ -10,9 +10,9 @@ must be that of the sweep that nobody disturbed. Exit code 1 if it is not, or a 
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -58,8 +58,11 @@ def one(logs: str, out: str, workers: int | None) -> dict:
     """One sweep in this process, which does nothing else: what it did, and peak memory in KiB."""
     import xenmm
 
+    peaks = WorkerPeaks()
     begun = time.perf_counter()
-    result = xenmm.sweep(logs, out, profiles=PROFILES, page_sizes=PAGE_SIZES, workers=workers)
+    result = xenmm.sweep(
+        logs, out, profiles=PROFILES, page_sizes=PAGE_SIZES, workers=workers, progress=peaks.look
+    )
     seconds = time.perf_counter() - begun
     return {
         "cells": result.cells,
@@ -67,9 +70,29 @@ def one(logs: str, out: str, workers: int | None) -> dict:
         "failed": result.failed,
         "seconds": round(seconds, 2),
         "cells_per_second": round(result.cells / seconds, 1),
-        "parent_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "largest_worker_peak_kib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+        "parent_peak_kib": peak_kib("self"),
+        "largest_worker_peak_kib": peaks.largest,
     }
+
+
+class WorkerPeaks:
+    """The largest peak of a worker, looked at after every hundredth cell."""
+
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def look(self, done: int, _: int) -> None:
+        if done % 100 == 0:
+            pids = [str(process.pid) for process in multiprocessing.active_children()]
+            self.largest = max([self.largest, *map(peak_kib, pids)])
+
+
+def peak_kib(pid: str) -> int:
+    """A process's peak of resident memory in its program (getrusage counts what forked it, too)."""
+    for line in Path("/proc", pid, "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return 0
 
 
 def in_a_process(*words: str) -> dict:

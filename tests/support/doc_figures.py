@@ -25,6 +25,7 @@ import conversion_figures
 import doc_commands
 import linux_figures
 import reliability_figures
+import sweep_figures
 import timing_figures
 
 import xenmm
@@ -146,6 +147,7 @@ NAMES: dict[str, Any] = (
     | conversion_figures.NAMES
     | linux_figures.NAMES
     | reliability_figures.NAMES
+    | sweep_figures.NAMES
 )
 
 
