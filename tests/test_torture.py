@@ -113,6 +113,17 @@ def test_crashes_and_hangs_are_failures_too(name, kind, dangerous, tmp_path):
         assert "CASE = [64]\n" in (tmp_path / "found" / failure["test"]).read_text()
 
 
+def test_a_worker_that_cannot_start_is_a_failure_not_an_error(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    checker = Elsewhere("broken")
+    try:
+        answers = [checker.check("kills", ["x" * 100_000]) for _ in range(2)]
+    finally:
+        checker.close()
+    assert answers == [("Crash", "the process ended with 7")] * 2
+
+
 def test_shrinking_keeps_what_fails():
     case = {"list": [5, 1 << 40 | 3, True, "x"], "other": None, "n": 0x1234000}
 

@@ -33,6 +33,8 @@ NOT_RUN = {
     "make leaks RECORD=benchmarks/records/reliability/leaks.json": "minutes: a test runs a part of it",
     "make mutate GROUP=boot COUNT=60": "an hour: CI runs a slice of it",
     "make leaks": "minutes: CI runs a slice of it",
+    "make torture": "as long as asked: CI runs a slice of it",
+    "make torture SECONDS=600": "ten minutes: CI runs a slice of it",
     "make fuzz": "minutes: CI runs a slice of it",
     "make lint": "CI's own step",
     "make types": "CI's own step",

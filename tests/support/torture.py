@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,9 +92,13 @@ class Elsewhere:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
             )
-        self.process.stdin.write(json.dumps([name, case]) + "\n")
-        self.process.stdin.flush()
-        if not self._answered():
+        try:
+            self.process.stdin.write(json.dumps([name, case]) + "\n")
+            self.process.stdin.flush()
+            answered = self._answered()
+        except (BrokenPipeError, FileNotFoundError):
+            answered = True  # It is gone: so says the end of what it wrote.
+        if not answered:
             self.close(kill=True)
             return "Hang", f"no answer within {self.patience:g} seconds"
         line = self.process.stdout.readline()
@@ -119,7 +124,8 @@ class Elsewhere:
             return
         if kill:
             process.kill()
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         process.wait()
         process.stdout.close()
 
@@ -253,7 +259,8 @@ def main(arguments=None):
     parser.add_argument("--worker", metavar="MODULE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
-        work(options.worker)
+        with suppress(BrokenPipeError):  # who asked is gone
+            work(options.worker)
         return 0
     known = list(comparisons())
     names = options.only or known
