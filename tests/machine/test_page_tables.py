@@ -291,6 +291,16 @@ def test_table_still_referred_to_when_its_domain_dies_holds_nothing(machine, gue
     machine.audit().check()
 
 
+def test_page_that_leaves_the_guest_loses_its_pin(machine, guest):
+    # Xen: guest_remove_page. Before, the pin kept a page that nobody could reach any more.
+    table, data = pages(guest, 2)
+    guest.mmu_update(table, 0, pte(data, RW))
+    guest.pin_table(table, 1)
+    guest.remove(0)
+    assert machine.page(table).is_free and counts(machine, data) == ("writable", 0, 1)
+    machine.audit().check()
+
+
 def test_stolen_and_freed_pages(machine, guest):
     table, plain = pages(guest, 2)
     guest.mmu_update(table, 9, pte(plain))

@@ -29,16 +29,7 @@ from xenmm.machine._pages cimport (
     steal_page,
 )
 from xenmm.machine._physmap cimport p2m_get, p2m_reserve, physmap_add, physmap_remove
-from xenmm.machine._state cimport (
-    INVALID_MFN,
-    LIST_NULL,
-    domain,
-    grant_v1,
-    grant_v2,
-    machine,
-    op,
-    page_info,
-)
+from xenmm.machine._state cimport INVALID_MFN, LIST_NULL, domain, grant_v1, grant_v2, machine, op, page_info
 
 
 cdef inline bint _prepare_for_transfer(domain *rd, domain *ld, uint32_t ref) noexcept nogil:

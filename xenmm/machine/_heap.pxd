@@ -282,6 +282,8 @@ cdef inline uint64_t heap_scrub_node(machine *m, uint32_t node, uint64_t budget)
                         pg.count_info &= ~PGC_NEED_SCRUB
                         m.dirty_pages -= 1
                         done += 1
+                        if pg.type_info & NEED_TLBFLUSH and pg.context <= m.tlb_clock:
+                            tlb_flush_stale(m, all_cpus(m), pg.context)
                         scrub_one_page(m, pg)
                 list_del(m, chunks, pdx)
                 record(m, pdx).type_info |= INVALID_DIRTY_IDX

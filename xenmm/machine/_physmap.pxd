@@ -35,6 +35,7 @@ from xenmm.machine._state cimport (
     machine,
     page_info,
 )
+from xenmm.machine._types cimport drop_pin
 
 
 cdef inline uint64_t *p2m_entry(domain *d, uint64_t gfn) noexcept nogil:
@@ -119,7 +120,7 @@ cdef inline int populate(machine *m, domain *d, uint64_t gfn, uint32_t flags, ui
 
 
 cdef inline int remove_page(machine *m, domain *d, uint64_t gfn) noexcept nogil:
-    """Take one page out of the guest (balloon); it is freed when nobody else refers to it."""
+    """Take one page out of the guest (balloon); a pin goes with it, and what nobody refers to is freed."""
     cdef uint64_t mfn = p2m_get(d, gfn)
     cdef page_info *pg
     if mfn == INVALID_MFN:
@@ -128,6 +129,7 @@ cdef inline int remove_page(machine *m, domain *d, uint64_t gfn) noexcept nogil:
     if not get_page(m, pg, d):
         return -EINVAL
     physmap_remove(m, d, gfn, mfn)
+    drop_pin(m, pg)
     put_page_alloc_ref(m, pg)
     put_page(m, pg)
     return 0

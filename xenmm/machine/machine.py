@@ -335,8 +335,8 @@ class Machine(MachineCore):
     def machphys_mfn_list(self, max_extents: int | None = None, *, compat: bool = False) -> list[int]:
         """The frames behind the M2P, one for each 2 MiB of it; a hole repeats the frame before it.
 
-        Xen: XENMEM_machphys_mfn_list, arch/x86/x86_64/mm.c, subarch_memory_op; with ``compat`` what a 32-bit
-        guest is told, arch/x86/x86_64/compat/mm.c.
+        Xen: XENMEM_machphys_mfn_list, arch/x86/x86_64/mm.c, subarch_memory_op; with ``compat``
+        XENMEM_machphys_compat_mfn_list, which is also what a 32-bit guest is told.
         """
         found: list[int] = []
         last = 0
