@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from machine_driver import DOMAINS, Driver
 from machine_pair import NAMES, Pair
+from machines import high_host
 
 HOSTS = (
     {"profile": "xen-offset"},
@@ -21,11 +22,19 @@ HOSTS = (
 @pytest.mark.parametrize("flavour", ["naive", "cse"])
 @pytest.mark.parametrize("options", HOSTS, ids=lambda o: "-".join(str(v) for v in o.values()))
 def test_random_sequence_same_answers_same_state(options, flavour, tmp_path):
-    pair = Pair(folder=tmp_path, flavour=flavour, **options)
-    driver = Driver(pair.slow, random.Random(f"{options} {flavour}"))
+    play(Pair(folder=tmp_path, flavour=flavour, **options), f"{options} {flavour}")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_sequence_on_frames_of_more_than_32_bits(seed, tmp_path):
+    play(Pair(high_host(), folder=tmp_path, cpus=2), seed)
+
+
+def play(pair, seed, phases=6):
+    driver = Driver(pair.slow, random.Random(seed))
     for operation in DOMAINS:
         pair.apply(operation)
-    for _phase in range(6):
+    for _ in range(phases):
         for _ in range(400):
             pair.apply(driver.step())
         pair.compare()

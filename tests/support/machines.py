@@ -17,6 +17,14 @@ def small_host(profile="xen-offset", srat=SRAT, **options):
     return xenmm.boot(memory_map, profile, **{"page_sizes": "2m", **options})
 
 
+def high_host(profile="xen-offset"):
+    """RAM past 16 TiB, where a grant entry of version 1 names no frame: three regions, two nodes."""
+    high = 17 << 40
+    ram = [(MIB, 24 * MIB), (4 * GIB, 4 * GIB + 20 * MIB), (high, high + 24 * MIB)]
+    srat = [(0, 64 * MIB, 1, 0), (4 * GIB, 5 * GIB, 1, 0), (high, high + GIB, 1, 1)]
+    return xenmm.boot(xenmm.MemoryMap.from_ranges(ram, srat, name="high"), profile, page_sizes="2m")
+
+
 def small_machine(profile="xen-offset", **options):
     return Machine(small_host(profile), **options)
 
