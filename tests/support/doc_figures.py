@@ -27,6 +27,7 @@ import linux_figures
 import reliability_figures
 import sweep_figures
 import timing_figures
+import torture_figures
 
 import xenmm
 from xenmm.boot.overhead import minimum_costs
@@ -147,6 +148,7 @@ NAMES: dict[str, Any] = (
     | conversion_figures.NAMES
     | linux_figures.NAMES
     | reliability_figures.NAMES
+    | torture_figures.NAMES
     | sweep_figures.NAMES
 )
 
