@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan torture coverage leaks mutate fuzz peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan torture coverage leaks lowest pythons mutate fuzz peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -36,6 +36,14 @@ coverage: $(VENV)/built $(VENV)/test-packages $(VENV)/coverage-packages
 
 leaks: $(VENV)/built $(VENV)/test-packages
 	PYTHONPATH=tests/support $(BIN)/python tests/support/leaks.py $(RECORD)
+
+# The lowest versions that pyproject.toml allows, in environments of their own.
+lowest: $(VENV)/python
+	tests/support/run_lowest.sh $(CURDIR)/$(BIN)/python $(LOWEST_TESTS)
+
+# The wheel of each Python that is found here, with the tests.
+pythons:
+	tests/support/run_pythons.sh $(PYTHONS_TESTS)
 
 # A seeded sample of changes to a group of files; a change that no test notices is listed.
 GROUP ?= boot
@@ -90,6 +98,8 @@ help:
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
 	@echo 'make leaks             how much a process grows over many boots, conversions and machines'
+	@echo 'make lowest            the fast tests with the lowest versions of what xenmm needs'
+	@echo 'make pythons           the wheel of each Python found here, with the tests'
 	@echo 'make mutate            changes operators and constants, one at a time: GROUP=boot COUNT=20'
 	@echo 'make fuzz              feeds a reader what breaks readers: TARGET=text SECONDS=60'
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
