@@ -80,6 +80,7 @@ class Memory:
         self.n.mfn_to_page += 1
         self.get_page(mfn, number)
         self.displace(dom, gfn)
+        self.drop_pin(mfn)
         self.put_alloc_ref(mfn)
         self.put(mfn)
         return 0, 0

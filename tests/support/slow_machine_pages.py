@@ -345,5 +345,6 @@ class Pages:
         if node >= len(self.ram.nodes):
             return EINVAL, 0
         scrubbed = self.heap.scrub(node, budget)
+        self.pages_scrubbed(scrubbed)
         self.scrub_pages(scrubbed)
         return 0, len(scrubbed)

@@ -50,6 +50,12 @@ class Tlbs:
         if stamps:
             self.flush_stale(range(len(self.flushed)), max(stamps))
 
+    def pages_scrubbed(self, mfns):
+        """Free pages are overwritten, one by one: none may be seen by a guest any more. Their stamps stay."""
+        for mfn in mfns:
+            if mfn in self.need_flush and self.context[mfn] <= self.clock:
+                self.flush_stale(range(len(self.flushed)), self.context[mfn])
+
     def do_flush_tlb(self, number, peer, flags, cpu, addr, frame):
         if cpu == 0xFFFFFFFF and self.flushed:
             for each in range(len(self.flushed)):
