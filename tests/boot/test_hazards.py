@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import xenmm
+from xenmm.boot.plan import usable_bytes
 from xenmm.boot.profiles import PROFILES
 from xenmm.firmware.memory_map import MemoryMap
 
@@ -142,3 +143,20 @@ def test_dense_tables_over_a_wide_span_outgrow_the_ram():
         assert ("tables-outgrow-ram" in {h.code for h in host.hazards}) == too_much
         assert too_much == (not host.profile.sparse_frame_table)
     assert hazards(ram, None, "ext5t")["tables-outgrow-ram"].severity == "crash"
+
+
+@pytest.mark.parametrize("switched_off", ["acpi=off", "pdx-compress=off"])
+def test_no_window_defeats_a_compression_that_is_switched_off(switched_off):
+    ram = [*LOW, (4 * GIB, 8 * GIB), (TIB, TIB + 4 * GIB)]
+    srat = [(0, 8 * GIB, 1, 0), (TIB, TIB + 4 * GIB, 1, 1), (8 * GIB, TIB, 3, 0)]
+    assert "hotplug-window" in hazards(ram, srat, "xen-mask", command_line="ignore")
+    assert "hotplug-window" not in hazards(ram, srat, "xen-mask", command_line=switched_off)
+
+
+@pytest.mark.parametrize("end", [TIB, 20 * TIB, 20 * TIB + 4096, 200 * TIB])
+def test_what_another_profile_would_use_is_what_it_uses_when_booted(end):
+    ram = [*LOW, (4 * GIB, 8 * GIB), (end - GIB, end), (end + GIB, end + GIB + 65536 * 4096)]
+    memory_map = MemoryMap.from_ranges(ram, [(0, 8 * GIB), (end - GIB, end + 2 * GIB)])
+    for profile in ("pre", "fold", "xen-none"):
+        told = usable_bytes(xenmm.boot(memory_map, profile).plan)
+        assert told == {name: xenmm.boot(memory_map, name).used_ram_bytes for name in told}

@@ -25,6 +25,8 @@ cd "$copy"
 echo "building with a mark on every line"
 XENMM_COVERAGE=1 "$python" setup.py --quiet build_ext --inplace >build.log 2>&1 || { cat build.log >&2; exit 1; }
 run=(env PYTHONPATH="$copy" "$python")
-"${run[@]}" -m coverage run --rcfile=tests/support/coverage.toml -m pytest -q -p no:cacheprovider "$@"
+"${run[@]}" -m coverage run --rcfile=tests/support/coverage.toml -m pytest -q -p no:cacheprovider "$@" || failed=1
 "${run[@]}" -m coverage json --rcfile=tests/support/coverage.toml -q -o coverage.json
+failed=${failed:-0}
 "${run[@]}" tests/support/coverage_floors.py coverage.json ${RECORD:+"$RECORD"}
+exit "$failed"
