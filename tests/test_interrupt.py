@@ -32,7 +32,7 @@ def test_bench_leaves_what_was_there(tmp_path):
     record = tmp_path / "record.json"
     record.write_text("of before\n")
     code, text = on_terminal(
-        100, "bench", "--only", "calls", "--only", "startup", "--json", record, interrupt_at="startup"
+        100, "bench", "--only", "inline", "--only", "startup", "--json", record, interrupt_at="startup"
     )
     assert code == 130 and ANSI.sub("", text).rstrip("\n").endswith("xenmm: interrupted")
     assert record.read_text() == "of before\n" and [p.name for p in tmp_path.iterdir()] == ["record.json"]

@@ -51,6 +51,8 @@ def start(*words, **more):
         env=ENVIRONMENT,
         # A group of its own: a signal to it is what Ctrl-C at a terminal is.
         start_new_session=True,
+        # A suite that a script runs in the background ignores interrupts, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **more,
     )
 

@@ -215,8 +215,8 @@ class Pages:
         return (len(self.g), len(self.m), len(self.k), max(len(l3), 1), len(l2), len(l1))
 
 
-def boot(ram, srat, name, page_1g, hotplug_end=0):
-    """Boot a map: sorted RAM ranges in bytes, SRAT regions that count (or None)."""
+def boot(ram, srat, name, page_1g, hotplug_end=0, tables=True):
+    """Boot a map: sorted RAM ranges in bytes, SRAT regions that count (or None); if asked, without tables."""
     kind, limit_bytes, skips, limit, sparse_ft, sparse_m2p, modern, checks = RULES[name]
     entries = []
     for start, end in ram:
@@ -302,6 +302,8 @@ def boot(ram, srat, name, page_1g, hotplug_end=0):
         "groups": groups,
         "calls": state["calls"],
     }
+    if not tables:
+        return out
     out["frame_table"], out["fills"] = frame_table(groups, max_pdx, page_1g, sparse_ft, modern)
     out["m2p"], out["ro_m2p"], filled = m2p(squeeze, groups, max_page, page_1g, sparse_m2p)
     # 2009 told entries of large pages from those of small ones; since then both read as invalid.

@@ -28,14 +28,7 @@ def srat(rows):
 
 def lost(rows, profile):
     """Bytes of RAM from 1 MiB on that a profile does not use, by the slow boot without its tables."""
-    kept = {name: getattr(slow_boot, name) for name in ("frame_table", "m2p", "compat", "direct_map")}
-    try:
-        slow_boot.frame_table = slow_boot.compat = slow_boot.direct_map = lambda *_: None
-        slow_boot.m2p = lambda *_: (None, None)
-        found = slow_boot.boot([r[:2] for r in rows], srat(rows), profile, True)
-    finally:
-        for name, function in kept.items():
-            setattr(slow_boot, name, function)
+    found = slow_boot.boot([r[:2] for r in rows], srat(rows), profile, True, tables=False)
     ram = sum(end - start for start, end, _ in rows if start >= MIB)
     return ram - sum(end - start for start, end in found["used"])
 

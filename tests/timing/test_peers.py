@@ -87,5 +87,5 @@ def test_a_real_program_within_a_thousandth_of_cachegrind(tmp_path):
         run.feed(chunk.addresses, chunk.kinds, chunk.sizes)
     ours = run.result().caches
     for name, counted in (("I1  misses", "I1"), ("D1  misses", "D1"), ("LL misses", "LL")):
-        # A few lines more or less are the two tools' own start-up.
-        assert ours[counted].misses == pytest.approx(theirs[name], rel=1e-3, abs=4), name
+        # A few lines more or less are the two tools' own start-up: they do not grow with the work.
+        assert ours[counted].misses == pytest.approx(theirs[name], rel=1e-3, abs=16), name
