@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xenmm.errors import MemoryMapError
-from xenmm.firmware import own_json
+from xenmm.firmware import own_json, read_map
 from xenmm.firmware.memory_map import KINDS, MemoryMap, MemoryRange, Note, Source, SratRange, Stated
 
 U64_END = 1 << 64
@@ -165,3 +165,12 @@ def test_any_text_is_a_map_or_an_error(text: str) -> None:
         read(text)
     except MemoryMapError as error:
         assert error.file == "map.json"
+
+
+def test_what_only_a_log_has_is_not_asked_of_a_document():
+    text = MemoryMap.from_ranges([(1 << 20, 1 << 30)], name="plain").to_json().encode()
+    assert read_map(text, boot=1, strict=True).ram == ((1 << 20, 1 << 30),)
+    with pytest.raises(MemoryMapError, match="no boot 2: the input is no log of boots"):
+        read_map(text, boot=2)
+    with pytest.raises(MemoryMapError, match="no map of a kernel's own"):
+        read_map(text, map="user")

@@ -244,6 +244,18 @@ def test_a_number_past_64_bits_is_refused(saved, tmp_path):
         checkpoint.loads(repacked(saved, change), "x")
 
 
+def test_a_size_without_end_is_refused(saved):
+    start = len(checkpoint.MAGIC) + 8
+    (length,) = struct.unpack_from("<Q", saved, len(checkpoint.MAGIC))
+    header = json.loads(saved[start : start + length])
+    header["sections"][0][1] = float("inf")
+    text = json.dumps(header).encode()
+    rest = saved[start + length : -checkpoint._DIGEST_BYTES]
+    body = checkpoint.MAGIC + struct.pack("<Q", len(text)) + text + rest
+    with pytest.raises(MachineError, match="damaged inside"):
+        checkpoint.loads(resealed(body))
+
+
 def test_a_list_in_a_circle_is_walked_no_further_than_there_are_records(saved):
     def change(header, sections):
         # The first free chunk's record: its next is itself.

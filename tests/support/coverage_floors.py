@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from house import FLOORS
 from records import commit, write_record
 
 LEAST = 95.0
+_SIGNATURE = re.compile(r"\s*(cdef|cpdef|def)\b[^=]*[:(,]\s*$")
 #: The floors that are held to it.
 HIGHEST = next(height for height, names in enumerate(FLOORS) if "boot" in names)
 HELD = {name for names in FLOORS[: HIGHEST + 1] for name in names}
@@ -23,14 +25,19 @@ def main(path, record_path=None):
         # The shared text of the floors' Cython stands in .pxd and .pxi of their own.
         if unit not in HELD and unit != "_arrays":
             continue
-        counted = summary["num_statements"]
+        counted, missing = summary["num_statements"], found["missing_lines"]
         share = summary["percent_covered"]
+        if not name.endswith(".py"):
+            # The first line of a C function is no statement: in some calls it is told, in others not.
+            text = Path(name).read_text().splitlines()
+            missing = [n for n in missing if not _SIGNATURE.match(text[n - 1])]
+            share = 100 * (counted - len(missing)) / counted if counted else 100.0
         # Cython's plugin tells lines only.
         known = name.endswith(".py")
         branches = f"{summary['covered_branches']}/{summary['num_branches']}" if known else "-"
-        rows.append((name, counted, summary["missing_lines"], branches, share))
+        rows.append((name, counted, len(missing), branches, share))
         if counted and share < LEAST:
-            below.append((name, found))
+            below.append((name, missing))
     if record_path:
         words = ("module", "lines", "missed", "branches", "covered")
         facts = {"date": datetime.date.today().isoformat(), "commit": commit(), "least": LEAST,
@@ -39,8 +46,8 @@ def main(path, record_path=None):
     print(f"{'module':34} {'lines':>6} {'missed':>6} {'branches':>10} {'covered':>8}")
     for name, counted, missed, branches, share in rows:
         print(f"{name:34} {counted:6} {missed:6} {branches:>10} {share:7.1f}%")
-    for name, found in below:
-        print(f"{name}: below {LEAST:g}%: missed lines {ranges(found['missing_lines'])}", file=sys.stderr)
+    for name, missing in below:
+        print(f"{name}: below {LEAST:g}%: missed lines {ranges(missing)}", file=sys.stderr)
     return 1 if below or not rows else 0
 
 

@@ -97,8 +97,8 @@ def child(arguments):
 
     longest = t.TARGETS[arguments.target][2]
     options = [sys.argv[0], str(work / "corpus"), f"-max_len={longest}", f"-seed={arguments.seed}",
-               "-timeout=120", f"-rss_limit_mb={RESIDENT_MIB}", f"-artifact_prefix={work / 'findings'}/",
-               "-len_control=20"]  # fmt: skip
+               "-timeout=120", "-report_slow_units=3600", "-len_control=20", f"-rss_limit_mb={RESIDENT_MIB}",
+               f"-artifact_prefix={work / 'findings'}/"]  # fmt: skip
     atheris.Setup(options, one)
     atheris.Fuzz()
 

@@ -153,7 +153,7 @@ def _unpack(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         raw = unpacker.decompress(body[at + 8 :], total + 1)
         if len(raw) != total or not unpacker.eof:
             raise ValueError("sections do not fill their sizes")
-    except (ValueError, KeyError, TypeError, struct.error, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, struct.error, zlib.error) as error:
         raise MachineError(f"{name}: damaged inside ({error})") from None
     sections, at = {}, 0
     for section, size in sizes:
