@@ -21,6 +21,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 (cd "$tree" && git ls-files -z --cached --others --exclude-standard |
   tar -c --null -T - --ignore-failed-read) | tar -x -C "$copy"
+commit=$(cd "$tree/tests/support" && "$python" -c "import records; print(records.commit())")
 cd "$copy"
 
 echo "building with a mark on every line"
@@ -29,5 +30,5 @@ run=(env PYTHONPATH="$copy" "$python")
 "${run[@]}" -m coverage run --rcfile=tests/support/coverage.toml -m pytest -q -p no:cacheprovider "$@" || failed=1
 "${run[@]}" -m coverage json --rcfile=tests/support/coverage.toml -q -o coverage.json
 failed=${failed:-0}
-"${run[@]}" tests/support/coverage_floors.py coverage.json ${RECORD:+"$RECORD"}
+"${run[@]}" tests/support/coverage_floors.py coverage.json ${RECORD:+"$RECORD" "$commit"}
 exit "$failed"
