@@ -24,6 +24,7 @@ from typing import Any
 import conversion_figures
 import doc_commands
 import linux_figures
+import record_figures
 import reliability_figures
 import sweep_figures
 import timing_figures
@@ -147,6 +148,7 @@ NAMES: dict[str, Any] = (
     | timing_figures.NAMES
     | conversion_figures.NAMES
     | linux_figures.NAMES
+    | record_figures.NAMES
     | reliability_figures.NAMES
     | torture_figures.NAMES
     | sweep_figures.NAMES
