@@ -4,7 +4,7 @@
     python direct_map.py machine.json memory.img 0xffff830000100000 16
 
 The image holds the machine's RAM, range after range without the holes, as a dump tool writes it. With drgn
-installed its Program does the reading, as in a session at its prompt; without, the image is read directly.
+installed its Program does the reading, as at its own prompt; without, the image is read directly.
 """
 
 import sys
@@ -63,7 +63,7 @@ def drgn_reader(host, image):
 
 
 def reader(host, image):
-    """The reader of this session, and its name."""
+    """The reader that there is, and its name."""
     try:
         return drgn_reader(host, image), "drgn"
     except ImportError:
