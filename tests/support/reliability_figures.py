@@ -2,6 +2,7 @@
 
 import functools
 
+import mutants
 from records import record
 
 
@@ -33,28 +34,31 @@ def grown(what):
 
 
 def mutation_table():
-    """Each group's sample: how many changes, how many noticed."""
+    """Each group's sample: how many changes, how many noticed, of all and of those that can be noticed."""
     rows = [
-        "| group | places | tried | killed | survive | date | commit |",
-        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+        "| group | places | tried | killed | survive | in 100 | no test can notice | in 100 of the rest | date "
+        "| commit |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for group in record("mutation")["groups"]:
-        tried = group["killed"] + group["survives"]
-        share = 100 * group["killed"] / tried
+        killed, survive = group["killed"], group["survives"]
+        equal = sum(mutants.reason(row) is not None for row in group["survivors"])
+        shares = [f"{100 * killed / tried:.1f}" for tried in (killed + survive, killed + survive - equal)]
         rows.append(
-            f"| {group['group']} | {group['places']:,} | {tried} | {group['killed']} ({share:.0f} in 100) "
-            f"| {group['survives']} | {group['date']} | {group['commit']} |"
+            f"| {group['group']} | {group['places']:,} | {killed + survive} | {killed} | {survive} "
+            f"| {shares[0]} | {equal} | {shares[1]} | {group['date']} | {group['commit']} |"
         )
     return "\n".join(rows) + "\n"
 
 
 def survivors_table():
-    """The changes that no test noticed."""
-    rows = ["| place | change | line |", "| --- | --- | --- |"]
+    """The changes that no test noticed, each with the reason where one is known."""
+    rows = ["| place | line | change | why |", "| --- | --- | --- | --- |"]
     for group in record("mutation")["groups"]:
         for row in group["survivors"]:
-            text = row["text"].replace("|", "\\|")
-            rows.append(f"| {row['place']} | `{row['change'].replace('|', chr(92) + '|')}` | `{text}` |")
+            text, change = (row[name].replace("|", "\\|") for name in ("text", "change"))
+            why = mutants.reason(row) or "not known: a test is missing"
+            rows.append(f"| {row['place']} | `{text}` | `{change}` | {why} |")
     return "\n".join(rows) + "\n"
 
 
