@@ -36,8 +36,8 @@ def grown(what):
 def mutation_table():
     """Each group's sample: how many changes, how many noticed, of all and of those that can be noticed."""
     rows = [
-        "| group | places | tried | killed | survive | in 100 | no test can notice | in 100 of the rest | date "
-        "| commit |",
+        "| group | places | tried | killed | survive | in 100 | no test can notice | in 100 of the rest "
+        "| date | commit |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for group in record("mutation")["groups"]:
