@@ -16,6 +16,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 lowest() { "$python" "$tree/tests/support/lowest.py" "$tree/pyproject.toml" "$@"; }
 
+# The tests as they are now, of the same moment as the wheel.
+cp -r "$tree/tests" "$tree/pyproject.toml" "$tree/examples" "$tree/docs" "$tree/benchmarks" "$scratch/"
 "$python" -m venv "$scratch/build"
 mapfile -t pinned < <(lowest build)
 "$scratch/build/bin/pip" install --quiet --disable-pip-version-check wheel "${pinned[@]}"
@@ -25,7 +27,6 @@ mapfile -t pinned < <(lowest build)
 mapfile -t pinned < <(lowest dependencies test numba unicorn rich plot)
 echo "${pinned[*]}"
 "$scratch/run/bin/pip" install --quiet --disable-pip-version-check "$scratch"/*.whl "${pinned[@]}"
-cp -r "$tree/tests" "$tree/pyproject.toml" "$tree/examples" "$tree/docs" "$tree/benchmarks" "$scratch/"
 cd "$scratch"
 # An old matplotlib uses words that a new pyparsing calls old: that is theirs.
 "$scratch/run/bin/python" -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning "$@"
