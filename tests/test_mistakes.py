@@ -47,6 +47,8 @@ MISTAKES = {
     "report dell-r930 --width 1e3": "whole number without a unit",
     "report dell-r930 --json no/such/out.json": "out.json: its folder is not there.*mkdir -p",
     "report dell-r930 --boot 0": "--boot counts from 1",
+    "report this-machine --boot 1": r"--boot 1: this-machine is no log; try: sudo dmesg \| xenmm .* --boot 1",
+    "report this-machine --map user": "--map user: this-machine is no log; try: .*report - --map user",
     "report dell-r930 --color allways": "did you mean 'always'",
     "--versoin": "did you mean '--version'",
     "boot dell-r930 --profile xen_offset": "did you mean 'xen-offset'",

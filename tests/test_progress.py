@@ -134,6 +134,12 @@ def test_stages_are_named(terminal):
     assert "measuring: calls (part 2 of 3, 0:30 so far)" in shown(terminal)
 
 
+def test_long_work_names_its_first_stage_at_once(terminal):
+    with Meter("measuring", "part", 8, at_once=True, stream=terminal, clock=Clock()) as meter:
+        meter.stage("arrays")
+    assert "measuring: arrays (part 1 of 8, 0:00 so far)" in shown(terminal)
+
+
 def test_nothing_off_a_terminal_or_without_standard_error(monkeypatch):
     clock, stream = Clock(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", None)

@@ -1,7 +1,7 @@
 """How far long work has come: its count, rate and time left, on a terminal's standard error.
 
-Nothing is shown where standard error is no terminal, nor in the first second. What works deep below takes a
-plain ``Callable[[int], None]``, told the count so far; a :class:`Meter` is one.
+Nothing is shown where standard error is no terminal, nor in the first second of what may be short. What
+works deep below takes a plain ``Callable[[int], None]``, told the count so far; a :class:`Meter` is one.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Meter:
         How much there is to do; without it no time left is told.
     start : int
         What was done already when the work was taken up again: it counts for no rate.
+    at_once : bool
+        The work is known to take long: show it from its beginning on, not after the first second.
     stream : text stream, optional
         Where to show it; standard error if not given.
     clock : callable
@@ -53,6 +55,7 @@ class Meter:
         total: int | None = None,
         *,
         start: int = 0,
+        at_once: bool = False,
         stream: IO[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,7 +64,7 @@ class Meter:
         self._on_terminal = self._stream is not None and self._stream.isatty()
         self._clock = clock
         self._begun = clock()
-        self._next = self._begun + _FIRST_SECONDS
+        self._next = self._begun + (0 if at_once else _FIRST_SECONDS)
         self._stages = 0
         self._line: _PlainLine | _RichLine | None = None
 
@@ -87,7 +90,7 @@ class Meter:
     def stage(self, name: str) -> None:
         """Tell that the next of a few stages begins, when ``unit`` and ``total`` are of stages."""
         self._stages += 1
-        if self._on_terminal and self._clock() >= self._begun + _FIRST_SECONDS:
+        if self._on_terminal and self._clock() >= self._next:
             of = f" of {self.total}" if self.total is not None else ""
             so_far = _clock_text(self._clock() - self._begun)
             text = f"{self.what}: {name} ({self.unit} {self._stages}{of}, {so_far} so far)"

@@ -51,6 +51,8 @@ def test_every_bundled_machine_has_a_sound_page(name):
     page = Page(bundled_page(name))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+    linked = {a["href"][1:] for _, a in page.elements if a.get("href", "").startswith("#")}
+    assert linked - set(ids) == set() and {"linux", "hazards", "cost"} <= linked
     for tag, attributes in page.elements:
         for refers in ("aria-labelledby", "aria-describedby"):
             assert set(attributes.get(refers, "").split()) <= set(ids), (tag, attributes)
@@ -231,6 +233,12 @@ def test_linux_stands_beside_as_in_the_text():
     for name, figures in rows.items():
         cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
         assert f'<th scope="row">{name}</th>{cells}' in text
+
+
+def test_nothing_leads_to_linux_where_it_could_not_boot():
+    only_high = xenmm.MemoryMap.from_ranges([(1 << 55, (1 << 55) + GIB)])
+    page = page_of(only_high)
+    assert 'id="linux"' not in page and "#linux" not in page and 'href="#cost"' in page
 
 
 # Colours.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Set
 from typing import Final
 
 from .assets import asset
@@ -24,6 +25,7 @@ _LINKS: Final = (
     ("squeezed", "Bits"),
     ("virtual", "Virtual layout"),
     ("cost", "Cost"),
+    ("linux", "Linux"),
 )
 
 
@@ -46,6 +48,7 @@ def report_page(report: Report) -> str:
     chosen = _chosen(report)
     told = facts.script_json(facts.page_facts(report, tracks, paint))
     script = "\n".join(asset(name) for name in ("convert.js", "explore.js", "page.js"))
+    linux = sections.linux(report)
     main = element(
         "main",
         sections.hazards(report),
@@ -54,7 +57,7 @@ def report_page(report: Report) -> str:
         sections.squeezed(report),
         sections.virtual(report, chosen),
         sections.cost(report),
-        sections.linux(report),
+        linux,
         sections.reading(report),
         id="main",
     )
@@ -62,7 +65,7 @@ def report_page(report: Report) -> str:
         "body",
         element("a", "To the content", href="#main", class_="skip"),
         sections.head(report),
-        _navigation(report, chosen),
+        _navigation(report, chosen, {"linux"} if not linux else set()),
         main,
         sections.foot(report),
         element("script", Markup(told), type="application/json", id="facts"),
@@ -77,8 +80,8 @@ def _chosen(report: Report) -> int:
     return names.index("xen-offset") if "xen-offset" in names else len(names) - 1
 
 
-def _navigation(report: Report, chosen: int) -> Markup:
-    links = [element("a", word, href=f"#{name}") for name, word in _LINKS]
+def _navigation(report: Report, chosen: int, absent: Set[str]) -> Markup:
+    links = [element("a", word, href=f"#{name}") for name, word in _LINKS if name not in absent]
     choice = element(
         "label", "profile ", sections.profile_select(report, chosen, "profile"), class_="control"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..constants import MIB
-from ..errors import MemoryMapError, did_you_mean
+from ..errors import ConfigError, MemoryMapError, did_you_mean
 from ..firmware import read_map
 from ..firmware.memory_map import MemoryMap
 from ..firmware.this_machine import THIS_MACHINE, read_this_machine
@@ -63,6 +63,8 @@ def load(
     ------
     MemoryMapError
         If there is no such file or machine, the input is too large, or it cannot be read as a memory map.
+    ConfigError
+        If ``boot`` or ``map`` is out of its domain, or is given for this machine.
     OSError
         If the file cannot be opened or read.
     """
@@ -72,6 +74,7 @@ def load(
     path = Path(name)
     bundled = data is None and not os.path.lexists(path)
     if bundled and name == THIS_MACHINE:
+        _refuse_options_of_logs(boot, map)
         return _this_machine(), Input(name, None, None, False, options)
     if bundled:
         path = _bundled(name)
@@ -92,6 +95,12 @@ def load(
         raise MemoryMapError(f"larger than {INPUT_BYTES_MAX >> 20} MiB: no log of one machine", file=name)
     memory_map = read_map(data, name=name, **options)
     return memory_map, Input(name, len(data), hashlib.sha256(data).hexdigest(), bundled, options)
+
+
+def _refuse_options_of_logs(boot: int | None, map: str) -> None:
+    given = f"--boot {boot}" if boot is not None else f"--map {map}" if map != "firmware" else None
+    if given:
+        raise ConfigError(f"{given}: {THIS_MACHINE} is no log; try: {ASK_AS_ROOT} {given}")
 
 
 def _this_machine() -> MemoryMap:

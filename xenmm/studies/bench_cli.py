@@ -92,7 +92,7 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     parts = tuple(args.only) if args.only else bench.PARTS
     machines = _machines(args)
     command.ensure_output(args.json)
-    with Meter("measuring", "part", total=len(parts)) as meter:
+    with Meter("measuring", "part", total=len(parts), at_once=True) as meter:
         return bench.run(*machines, effort, parts=parts, progress=meter.stage)
 
 

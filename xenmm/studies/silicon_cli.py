@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     fallback = read_map(open_map(name), name=name)
     memory_map = fallback if args.file is None else command.load_ram(args)[0]
     command.ensure_output(args.json)
-    with Meter("silicon", "stage", total=1 if args.predict else 4) as meter:
+    with Meter("silicon", "stage", total=1 if args.predict else 4, at_once=True) as meter:
         record = silicon.run(
             memory_map,
             fallback,
