@@ -48,8 +48,9 @@ pythons: $(VENV)/python
 # A seeded sample of changes to a group of files; a change that no test notices is listed.
 GROUP ?= boot
 COUNT ?= 20
-mutate: $(VENV)/built $(VENV)/test-packages
-	PYTHONPATH=tests/support $(BIN)/python tests/support/mutate.py $(GROUP) $(COUNT) $(MUTATE_ARGS)
+MUTATOR := mutate$(if $(filter $(GROUP),boot firmware machine timing),_python)
+mutate: $(VENV)/built $(VENV)/test-packages $(VENV)/mutation-packages
+	PYTHONPATH=tests/support $(BIN)/python tests/support/$(MUTATOR).py $(GROUP) $(COUNT) $(MUTATE_ARGS)
 
 # Each reader under atheris: TARGET=text|srat|dtb|trace|checkpoint, SECONDS of processor time.
 TARGET  ?= text

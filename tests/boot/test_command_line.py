@@ -68,6 +68,11 @@ def test_pdx_compress_is_unknown_to_4_17():
     assert boot("pdx-compress=off", "xen-4.17").compression.kind == "mask"
 
 
+def test_a_xen_of_today_knows_every_option():
+    assert parse_xen("pdx-compress=off").compress is False
+    assert parse_xen("availmem=1G").availmem == GIB
+
+
 def test_last_option_wins_and_zero_is_none():
     assert parse_xen("mem=1G mem=2G").mem == 2 * GIB
     assert parse_xen("mem=0").mem is None

@@ -75,6 +75,8 @@ def test_node_that_begins_in_the_middle_of_a_group(offset, orphan):
     srat = [(0, 6 * GIB, 1, 0), (start, 12 * GIB, 1, 1)]
     found = hazards(ram, srat, "xen-none")
     assert ("node-mid-group" in found) == orphan
+    if orphan:
+        assert found["node-mid-group"].ranges == ((start & ~(256 * MIB - 1), start),)
     assert "node-mid-group" not in hazards(ram, srat, "xen-4.17")
     assert "node-mid-group" not in hazards(ram, srat, "xen-none", command_line="numa=off")
 
@@ -83,6 +85,17 @@ def test_first_frame_of_the_group_in_another_node_is_fine():
     split = 6 * GIB + 5 * MIB
     found = hazards([*LOW, (4 * GIB, 8 * GIB)], [(0, split, 1, 0), (split, 8 * GIB, 1, 1)], "xen-none")
     assert "node-mid-group" not in found
+
+
+def test_rows_of_one_node_and_rows_left_out_make_no_second_one():
+    # Xen counts nodes, and looks for the group's node only when there are two.
+    ram, start = [*LOW, (4 * GIB, 6 * GIB), (8 * GIB + 4096, 12 * GIB)], 8 * GIB + 4096
+    below = (0, 6 * GIB, 1, 0)
+    assert "node-mid-group" in hazards(ram, [below, (start, 12 * GIB, 1, 1)], "xen-none")
+    assert "node-mid-group" not in hazards(ram, [below, (start, 12 * GIB, 1, 0)], "xen-none")
+    hot = [(0, 6 * GIB, 1, 0), (start, 12 * GIB, 3, 1)]
+    assert "node-mid-group" in hazards(ram, hot, "xen-none")
+    assert "node-mid-group" not in hazards(ram, hot, "xen-none", hotplug=False)
 
 
 def test_ram_past_the_limit_names_who_would_use_it():
@@ -151,6 +164,15 @@ def test_no_window_defeats_a_compression_that_is_switched_off(switched_off):
     srat = [(0, 8 * GIB, 1, 0), (TIB, TIB + 4 * GIB, 1, 1), (8 * GIB, TIB, 3, 0)]
     assert "hotplug-window" in hazards(ram, srat, "xen-mask", command_line="ignore")
     assert "hotplug-window" not in hazards(ram, srat, "xen-mask", command_line=switched_off)
+
+
+def test_a_top_region_that_fills_its_bits_is_used_whole():
+    # The frame behind the last one would have a bit in the squeezed hole: the bound is the last frame itself.
+    ram = [*LOW, (4 * GIB, 8 * GIB), (20 * TIB, 20 * TIB + 8 * GIB)]
+    memory_map = MemoryMap.from_ranges(ram, [(0, 8 * GIB), (20 * TIB, 20 * TIB + 8 * GIB)])
+    told = usable_bytes(xenmm.boot(memory_map, "xen-none").plan)
+    assert told == {name: xenmm.boot(memory_map, name).used_ram_bytes for name in told}
+    assert told["xen-mask"] == told["xen-none"] + 8 * GIB
 
 
 @pytest.mark.parametrize("end", [TIB, 20 * TIB, 20 * TIB + 4096, 200 * TIB])

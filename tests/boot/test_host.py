@@ -142,6 +142,15 @@ def test_a_machine_that_a_profile_cannot_use_still_boots_to_nothing():
     assert host.overhead().costs.frame_table == 0
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ram_without_a_whole_page_makes_no_group_valid(profile):
+    # It lies across a boundary of 2 MiB, where the early pass begins to map, in a group of its own.
+    edge = GIB + 2 * MIB
+    host = xenmm.boot(MemoryMap.from_ranges([(MIB, 256 * MIB), (edge - 100, edge + 100)]), profile)
+    assert host.groups_valid == ((0, 1),)
+    assert {count for _, _, count in host.plan.directmap_calls} & {0} == set()
+
+
 def test_srat_alone_is_told_apart_from_no_map():
     machine = MemoryMap.from_ranges([], [(0, GIB)])
     with pytest.raises(xenmm.MemoryMapError, match="only 1 SRAT rows"):

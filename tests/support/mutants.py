@@ -11,7 +11,8 @@ EQUAL = Path(__file__).with_name("mutants_equal.toml")
 
 @functools.cache
 def listed():
-    """The entries: ``file``, ``text`` (the line before), ``change`` (as a record has it), ``reason``."""
+    """The entries: ``file``, ``function`` where the record names one, ``text`` (the line before),
+    ``change`` (as the record has it), ``reason``."""
     return tomllib.loads(EQUAL.read_text())["mutant"]
 
 
@@ -23,7 +24,7 @@ def plain(text):
 def key(row):
     """What names a mutant without its line number, of an entry or of a survivor in a record."""
     file = row["file"] if "file" in row else row["place"].rpartition(":")[0]
-    return file, plain(row["text"]), plain(row["change"])
+    return file, row.get("function", ""), plain(row["text"]), plain(row["change"])
 
 
 def reason(survivor):

@@ -164,13 +164,10 @@ def _orphan_groups(plan: HostPlan, walk: Walk) -> Iterator[Run]:
         return
     mfn_to_pdx = walk.translation.mfn_to_pdx
     spans = [(mfn_to_pdx(s >> PAGE_SHIFT), mfn_to_pdx((e - 1) >> PAGE_SHIFT) + 1) for s, e in rows]
-    spans = [(s, e) for s, e in spans if s < e]
     starts = 0
     for start, _ in spans:
         starts |= start
     shift = (starts & -starts).bit_length() - 1 if starts else 63
-    if shift >= PDX_GROUP_SHIFT or len(spans) < 2:
-        return
     covered = merged((s >> shift, (e - 1 >> shift) + 1) for s, e in spans)
     # Only the group in which some node begins can lack one at its first frame.
     for start, _ in sorted(rows):
@@ -190,11 +187,7 @@ def _numa_rows(plan: HostPlan) -> list[Run] | None:
     if not rows or not asked.numa or not asked.acpi:
         return None
     hot = SRAT_HOTPLUG if plan.options.hotplug is False else 0
-    wanted = [
-        r
-        for r in rows
-        if r.flags & SRAT_ENABLED and not r.flags & (SRAT_NONVOLATILE | hot) and r.start < r.end
-    ]
+    wanted = [r for r in rows if r.flags & SRAT_ENABLED and not r.flags & (SRAT_NONVOLATILE | hot)]
     runs = [(r.start, r.end) for r in wanted]
     if len({r.node for r in wanted}) < 2 or subtracted(plan.e820.ram, merged(runs)):
         return None

@@ -154,11 +154,10 @@ def _remainder(run: Leaves, start: int, end: int, size: int) -> Iterator[Leaves]
             whole_a, whole_b = round_up(x, step), round_down(y, step)
             if whole_a < whole_b:
                 yield (whole_a, whole_b, step)
-                # At most one side is ragged: the other one is an edge of the old run.
+                # One side is ragged, and is left: the other one is an edge of the old run.
                 x, y = (x, whole_a) if x < whole_a else (whole_b, y)
             step //= 512
-        if x < y:
-            yield (x, y, step)
+        yield (x, y, step)
 
 
 def count_tables(leaves: LeafMap, virt_start: int, *, l3_static: bool = False) -> PageTables:
