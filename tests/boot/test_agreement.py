@@ -43,6 +43,55 @@ def test_a_difference_is_told(stated, what):
     assert "differs" in str(wrong[0])
 
 
+#: What a Xen with offsets chooses for four nodes of 16 GiB, 1 TiB apart, the first with 2 GiB below 4 GiB:
+#: the size is a power of two, and what is subtracted is the base less that many sizes.
+OFFSET = (
+    "lookup shift 28, region size 0x800000; range 0 frames [0x0, 0x47ffff] in slot 0, offset 0x0; range 1 "
+    "frames [0x10000000, 0x103fffff] in slot 1, offset 0xf800000; range 2 frames [0x20000000, 0x203fffff] in "
+    "slot 2, offset 0x1f000000; range 3 frames [0x30000000, 0x303fffff] in slot 3, offset 0x2e800000"
+)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (
+            {"pfn_compression": ("PFN compression on bits 23...28",)},
+            "compression: the log says bits 23...28, computed here: bits 23...27: differs",
+        ),
+        (
+            {"pfn_compression": ("PFN compression using lookup table shift 29 and region size 0x800000",
+                                 "range   3 [000012be80000, 000012c27ffff] PFN IDX   9 : 000012a680000")},
+            "compression: the log says lookup shift 29, region size 0x800000; range 3 frames [0x12be80000, "
+            "0x12c27ffff] in slot 9, offset 0x12a680000, computed here: " + OFFSET + ": differs",
+        ),
+        (
+            {"pfn_compression": ("PFN compression table truncated, requires order 7",)},
+            "compression: the log says table order 7 needed, computed here: " + OFFSET + ": differs",
+        ),
+        (
+            {"pfn_compression": ("PFN compression yields no space gain, disabling",)},
+            "compression: the log says no gain, computed here: " + OFFSET + ": differs",
+        ),
+        (
+            {"pfn_compression": ()},
+            "compression: the log says none, computed here: bits 23...27: cannot be compared",
+        ),
+        ({"ram_bytes": 4096}, "RAM: the log says 4 KiB, computed here: 67107452 KiB: differs"),
+        (
+            # An older row with its end, two of today with their last byte; what can be hot-plugged is no RAM.
+            {"numa_rows": ("SRAT: Node 0 PXM 0 0-80000000",
+                           "SRAT: Node 1 PXM 1 [0000000080000000, 00000000ffffffff]",
+                           "SRAT: Node 2 PXM 2 [0000000100000000, 000000010fffffff] (hotplug)")},
+            "NUMA rows: the log says 3 rows, 3 nodes, 4194304 KiB, computed here: 4 rows, 4 nodes, 69206016 "
+            "KiB: differs",
+        ),
+    ],
+)  # fmt: skip
+def test_both_sides_are_told(stated, said):
+    assert said in [str(row) for row in compare_with_log(changed(**stated))]
+
+
 def test_silence_of_the_log_is_no_difference():
     rows = compare_with_log(changed(pfn_compression=()))
     assert [row.agrees for row in rows if row.what == "compression"] == [None]
@@ -56,8 +105,39 @@ def test_logs_of_others_are_not_compared():
 def test_banks_of_arm_are_squeezed_from_the_first_one_up():
     banks = MemoryMap.from_ranges([(0x80000000, 0xFF000000), (0xF900000000, 0xF980000000)])
     stated = Stated(pfn_compression=("PFN compression on bits 21...22",))
-    (row,) = compare_with_log(replace(banks, format="xen-arm", arch="arm", stated=stated))
-    assert row.agrees
+    # Either tells that the log is of Arm: the architecture, or the format of an older reading.
+    for of_arm in ({"format": "xen-arm"}, {"format": "xen-boot", "arch": "arm"}):
+        (row,) = compare_with_log(replace(banks, stated=stated, **of_arm))
+        assert str(row) == "compression: bits 21...22: agrees"
+    (row,) = compare_with_log(replace(banks, stated=stated, format="xen-e820", arch="x86"))
+    assert row.agrees is False
+
+
+@pytest.mark.parametrize(
+    ("version", "profile"),
+    [
+        (None, "xen-4.17"),
+        ("4.9", "xen-4.17"),
+        ("4.20.1", "xen-4.17"),
+        ("4.21", "xen-offset"),
+        ("5.0", "xen-offset"),
+    ],
+)
+def test_version_without_a_line_tells_the_profile(version, profile):
+    machine = MemoryMap.from_ranges([(1 << 20, 1 << 31)])
+    stated = Stated(xen_version=version)
+    assert profile_of_log(replace(machine, format="xen-e820", stated=stated)).name == profile
+
+
+@pytest.mark.parametrize(
+    ("form", "version", "is_xen"),
+    [("xen-e820", None, True), ("xenmm-map", "4.17", True), ("xenmm-map", None, False), ("efi", None, False)],
+)
+def test_totals_are_compared_where_xen_stated_them(form, version, is_xen):
+    machine = MemoryMap.from_ranges([(1 << 20, 1 << 31)])
+    stated = Stated(ram_bytes=(1 << 31) - (1 << 20), xen_version=version)
+    rows = compare_with_log(replace(machine, format=form, stated=stated))
+    assert ("RAM: 2096128 KiB: agrees" in [str(row) for row in rows]) == is_xen
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda p: p.stem)

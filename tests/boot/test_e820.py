@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import xenmm
-from xenmm.boot.e820 import setup_e820
+from xenmm.boot.e820 import setup_e820, usable_ram
 from xenmm.boot.profiles import PROFILES
 from xenmm.firmware.memory_map import MemoryMap, MemoryRange
 
@@ -66,6 +66,18 @@ def test_other_e820_entries_win_over_ram():
     e820 = setup_e820(MemoryMap(rows, format="linux-e820"), PROFILES["xen-offset"])
     assert e820.ram == ((MIB, 512 * MIB), (513 * MIB, GIB))
     assert [(r.start, r.end) for r in e820.lost] == [(512 * MIB, 513 * MIB)]
+
+
+def test_ram_that_any_kernel_may_use_is_before_limits():
+    rows = (
+        MemoryRange(0, GIB),
+        MemoryRange(512 * MIB, 513 * MIB, "reserved"),
+        MemoryRange(200 * TIB, 201 * TIB),
+    )
+    machine = MemoryMap(rows, format="linux-e820")
+    assert usable_ram(machine) == [
+        (0, 0xA0000), (MIB, 512 * MIB), (513 * MIB, GIB), (200 * TIB, 201 * TIB),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("limit", [GIB - 1, GIB, GIB + 1])

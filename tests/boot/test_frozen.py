@@ -108,6 +108,10 @@ def test_frozen_prints_value_unit_rule_and_writer():
     }
 
 
+def test_frozen_says_in_a_word_what_it_is():
+    assert repr(written_slots().freeze()) == f"<BootParameters of {len(PARAMETERS)}, none compression>"
+
+
 def test_frozen_values_do_not_share_memory_with_what_boot_wrote():
     bases, bitmap = [7], bytearray(b"\x01")
     params = written_slots(pfn_bases=bases, pdx_group_valid=bitmap).freeze()

@@ -82,6 +82,17 @@ def test_profiles_of_time_share_the_memory_of_sparse_m2p():
     assert all(told == same[0] for told in same)
 
 
+def test_exports_and_machines_take_their_options():
+    host = xenmm.boot(MACHINE)
+    header = host.export("c", prefix="server")
+    assert isinstance(header, str)
+    assert "server_mfn_to_pdx" in header
+    assert "server_" not in host.export("c")
+    machine = host.machine(flavour="naive", cpus=3)
+    assert machine.host is host
+    assert (machine.options["flavour"], machine.options["cpus"]) == ("naive", 3)
+
+
 def test_a_profile_can_be_given_itself():
     assert xenmm.boot(MACHINE, get_profile("pre")).profile is PROFILES["pre"]
 

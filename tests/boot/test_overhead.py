@@ -76,5 +76,18 @@ def test_one_lone_page_costs_a_piece_of_each_table():
 def test_to_dict_is_plain_and_complete():
     facts = xenmm.boot(xenmm.MemoryMap.from_ranges([(0, GIB)]), "xen-none").overhead().to_dict()
     assert facts["bytes"].keys() == facts["percent"].keys() == facts["minimum_bytes"].keys()
-    assert facts["machine_ram_bytes"] == GIB
+    assert list(facts) == [
+        "profile", "machine_ram_bytes", "used_ram_bytes", "bytes", "percent", "minimum_bytes",
+        "minimum_percent", "virtual_bytes",
+    ]  # fmt: skip
+    assert list(facts["bytes"]) == [
+        "frame_table", "m2p", "compat_m2p", "direct_map_page_tables", "other_page_tables", "total",
+    ]  # fmt: skip
+    assert (facts["profile"], facts["machine_ram_bytes"]) == ("xen-none", GIB)
+    # The allocator gets neither the first MiB nor the video hole in it.
+    assert facts["used_ram_bytes"] == GIB - (1 << 20)
+    assert facts["percent"]["m2p"] == 100 * facts["bytes"]["m2p"] / GIB
+    # 52 bytes a page, of which the frame table has 32.
+    assert facts["minimum_bytes"]["total"] == 52 * (GIB >> 12)
+    assert facts["minimum_percent"]["frame_table"] == 100 * 32 / 4096
     assert {"frame_table", "m2p", "ro_m2p", "direct_map"} <= set(facts["virtual_bytes"])

@@ -142,6 +142,14 @@ def test_stack_guards_split_the_top_of_node_0():
     assert (start + 8 * GIB - 2 * MIB, start + 8 * GIB, 4096) in split.extents()
 
 
+def test_stack_guards_pass_over_rows_that_are_off():
+    # The firmware's row of node 0 above is not enabled: RAM there is of no node.
+    ram = [(MIB, 2 * GIB), (4 * GIB, 12 * GIB)]
+    srat = [(0, 8 * GIB, 1, 0), (8 * GIB, 12 * GIB, 0, 0)]
+    split = direct_map(ram, srat=srat, stack_guards=True).direct_map
+    assert (split.virt_start + 8 * GIB - 2 * MIB, split.virt_start + 8 * GIB, 4096) in split.extents()
+
+
 def test_one_page_alone_in_its_group_costs_2_mib_of_each_table():
     base = direct_map([(MIB, 2 * GIB)], page_sizes="2m")
     more = direct_map([(MIB, 2 * GIB), (64 * GIB, 64 * GIB + 4096)], page_sizes="2m")

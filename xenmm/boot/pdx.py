@@ -329,8 +329,6 @@ def _offset(lowest: int, ranges: Sequence[Run], base: int) -> Compression:
         index_bits |= (start ^ first) & ~used
     shift, order = _index_shift(used, index_bits)
     regions = _merge_by_index(merged_ranges, shift)
-    if regions is None:
-        return no_compression("offset", "a range spans two slots of the lookup table", base)
     pages = max(r.pages for r in regions)
     size_mask = fill(max(pages << PAGE_SHIFT, GIB) - 1) >> PAGE_SHIFT
     size = size_mask + 1
@@ -383,13 +381,12 @@ def _index_shift(used: int, index_bits: int) -> tuple[int, int]:
     return index_bits.bit_length() - TABLE_ORDER, order
 
 
-def _merge_by_index(ranges: Sequence[Run], shift: int) -> tuple[Region, ...] | None:
-    # Neighbours with one slot become one region; None when a range does not fit in a slot.
+def _merge_by_index(ranges: Sequence[Run], shift: int) -> tuple[Region, ...]:
+    # Neighbours with one slot become one region. No range spans two slots, for which Xen looks too: the bits
+    # that move in some range all lie below the shift.
     out: list[Region] = []
     for start, end in ranges:
         index = (start >> shift) % TABLE_ENTRIES
-        if index != (end - 1 >> shift) % TABLE_ENTRIES:
-            return None
         if out and out[-1].pfn_idx == index:
             out[-1] = replace(out[-1], pages=end - out[-1].base_pfn)
         else:
