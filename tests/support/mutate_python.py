@@ -37,7 +37,7 @@ from mutmut.utils.format_utils import (
 from records import ROOT, commit, record
 
 #: Tests that should notice a change of a group, and those of them left out: they take long, and look at sheer
-#: size or at the tests' own data.
+#: size, at other programs, at threads or at the tests' own data. What they alone notice counts as a survivor.
 GROUPS = {
     "boot": (
         ["tests/boot"],
@@ -53,8 +53,28 @@ GROUPS = {
             "tests/firmware/test_damage.py::test_very_many_ranges_are_read",
         ],
     ),
-    "machine": (["tests/machine"], []),
-    "timing": (["tests/timing"], []),
+    "machine": (
+        ["tests/machine"],
+        [
+            "tests/machine/test_steps.py",
+            "tests/machine/test_embedding.py",
+            "tests/machine/test_threads.py",
+            "tests/machine/test_benchmark.py::test_long_run_agrees_with_the_slow_model_and_brings_every_page_home",
+            "tests/machine/test_checkpoint.py::test_bytes_are_the_same_in_any_process",
+        ],
+    ),
+    "timing": (
+        ["tests/timing"],
+        [
+            "tests/timing/test_embedding.py",
+            "tests/timing/test_golden.py",
+            "tests/timing/test_peers.py",
+            "tests/timing/test_conclusions.py::test_the_record_is_what_its_command_makes",
+            "tests/timing/test_replay.py::test_the_mixture_is_the_reference_trace",
+            "tests/timing/test_result.py::test_two_threads_cannot_use_one_engine",
+            "tests/timing/test_traces.py::test_lackeys_own_output",
+        ],
+    ),
 }
 #: What mutmut reads, in the copy; the tests read files of the whole tree. Its times are by the wall clock, so
 #: a mutant that hangs is given up late rather than one that a busy machine slows.
