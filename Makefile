@@ -48,7 +48,7 @@ pythons: $(VENV)/python
 # A seeded sample of changes to a group of files; a change that no test notices is listed.
 GROUP ?= boot
 COUNT ?= 20
-MUTATOR := mutate$(if $(filter $(GROUP),boot firmware machine timing),_python)
+MUTATOR := mutate$(if $(filter $(GROUP),boot firmware machine timing),_python)$(if $(filter %-outside,$(GROUP)),_outside)
 mutate: $(VENV)/built $(VENV)/test-packages $(VENV)/mutation-packages
 	PYTHONPATH=tests/support $(BIN)/python tests/support/$(MUTATOR).py $(GROUP) $(COUNT) $(MUTATE_ARGS)
 
