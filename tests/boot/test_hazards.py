@@ -67,7 +67,8 @@ def test_range_across_16_tib_without_compression(end, crosses):
 
 
 @pytest.mark.parametrize(
-    ("offset", "orphan"), [(0, False), (4096, True), (256 * MIB - 4096, True), (256 * MIB, False)]
+    ("offset", "orphan"),
+    [(0, False), (4096, True), (MIB, True), (128 * MIB, True), (256 * MIB - 4096, True), (256 * MIB, False)],
 )
 def test_node_that_begins_in_the_middle_of_a_group(offset, orphan):
     start = 8 * GIB + offset

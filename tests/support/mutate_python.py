@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 import libcst
-from mutants import key, plain
+from mutants import key, plain, reason
 from mutate import add_to_record
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
@@ -261,10 +261,14 @@ def main():
 
 
 def put_result(group, seed, rows, every, path, tree):
-    """Say what became of a sample of a tree's mutants, and record it where a path is given."""
+    """Say what became of a sample of a tree's mutants, and record it where a path is given.
+
+    Ends the program with 1 where a survivor is not listed with a reason.
+    """
     survivors = [row for row in rows if row["fate"] == "survives"]
     for row in survivors:
-        print(f"survives {row['place']}: {row['text']}\n -> {row['change']}")
+        why = reason(row) or "no reason is known"
+        print(f"survives {row['place']}: {row['text']}\n      -> {row['change']}\n      {why}")
     killed = len(rows) - len(survivors)
     print(f"{group}: {killed} of {len(rows)} killed; {every} places in all")
     if path:
@@ -272,6 +276,7 @@ def put_result(group, seed, rows, every, path, tree):
                  "seed": seed, "places": every, "killed": killed, "survives": len(survivors),
                  "survivors": survivors}  # fmt: skip
         add_to_record(path, facts)
+    sys.exit(any(reason(row) is None for row in survivors))
 
 
 if __name__ == "__main__":

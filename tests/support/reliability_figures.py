@@ -57,7 +57,7 @@ def survivors_table():
     for group in record("mutation")["groups"]:
         for row in group["survivors"]:
             text, change = (row[name].replace("|", "\\|") for name in ("text", "change"))
-            why = mutants.reason(row) or "not known: a test is missing"
+            why = mutants.reason(row) or "not looked at"
             rows.append(f"| {row['place']} | `{text}` | `{change}` | {why} |")
     return "\n".join(rows) + "\n"
 
