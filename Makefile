@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan torture coverage leaks lowest pythons mutate fuzz peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan torture coverage leaks lowest pythons mutate fuzz api peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -64,6 +64,11 @@ torture: $(VENV)/built $(VENV)/test-packages
 	$(BIN)/python tests/support/torture.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) \
 	  $(if $(RECORD),--json $(RECORD))
 
+# Every public callable with hostile arguments; SECONDS of processor time.
+api: SECONDS = 60
+api: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python tests/support/run_api.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD))
+
 lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,6 +108,7 @@ help:
 	@echo 'make pythons           the wheel of each Python found here, with the tests'
 	@echo 'make mutate            changes operators and constants, one at a time: GROUP=boot COUNT=20'
 	@echo 'make fuzz              feeds a reader what breaks readers: TARGET=text SECONDS=60'
+	@echo 'make api               every public callable with arguments of every kind: SECONDS=60 SEED=n RECORD=file'
 	@echo 'make lint | types      ruff and cython-lint | mypy and stubtest'
 	@echo 'make docs              the documentation as HTML, in docs/_build/html'
 	@echo 'make figures           puts figures and console blocks of the documentation in anew'

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 
 class XenmmError(Exception):
-    """Base of every error of the package."""
+    """Base of every error of the package; as text it is one line, whatever was given."""
+
+    def __str__(self) -> str:
+        return _one_line(super().__str__())
+
+
+def _one_line(text: str) -> str:
+    # An array prints itself in several lines, and a file may be called anything.
+    lines = text.splitlines()
+    return text if lines == [text] else " ".join(map(str.strip, lines))
 
 
 class MemoryMapError(XenmmError, ValueError):
@@ -45,7 +54,7 @@ class MemoryMapError(XenmmError, ValueError):
     def __str__(self) -> str:
         place = ":".join(str(p) for p in (self.file, self.line, self.column) if p is not None)
         quoted = f": {self.text!r}" if self.text else ""
-        return f"{place}: {self.message}{quoted}" if place else f"{self.message}{quoted}"
+        return _one_line(f"{place}: {self.message}{quoted}" if place else f"{self.message}{quoted}")
 
 
 class FrameError(XenmmError, LookupError):
@@ -82,6 +91,12 @@ class MachineError(XenmmError, RuntimeError):
 
 class TraceError(XenmmError, ValueError):
     """A trace of accesses cannot be read; the message names the file, and the line where there is one."""
+
+
+def need(name: str, value: object, kind: type, error: type[XenmmError] = ConfigError) -> None:
+    """Refuse a value of another kind, in one line that names both."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise error(f"{name} is a {kind.__name__}, got {value!r}")
 
 
 def did_you_mean(word: object, words: Iterable[str]) -> str:

@@ -342,7 +342,7 @@ class TestCommandLine:
             (("--ram", "3TB"), "--ram: '3TB': units are binary here, write 3T or 3 TiB"),
             (("--ram", "3.5G"), "no multiple of the granule, 1 GiB"),
             (("--ram", "3G", "--nodes", 4), "does not give 4 nodes a granule of 1 GiB each"),
-            (("--ram", "8G", "--nodes", 0), "nodes is a number from 1 on, got 0"),
+            (("--ram", "8G", "--nodes", 0), "nodes is a number from 1 to 4096, got 0"),
             (("--ram", "8G", "--spacing", "0"), "--spacing: 0 would put all nodes in one place"),
             (("--ram", "8T", "--nodes", 8, "--spacing", "512G"), "and node 1"),
             (("--ram", "8G", "--node-sizes", "1G"), "--node-sizes stands for --ram and --nodes"),

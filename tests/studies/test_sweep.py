@@ -264,7 +264,7 @@ class TestSameBytes:
         sweep(logs, tmp_path / "whole", profiles=PROFILES, workers=0)
         return tree(tmp_path / "whole")
 
-    @pytest.mark.parametrize("workers", [1, 2, 3])
+    @pytest.mark.parametrize("workers", [1, 2, 5])
     def test_any_number_of_processes(self, logs, tmp_path, whole, workers):
         sweep(logs, tmp_path / "out", profiles=PROFILES, workers=workers)
         assert tree(tmp_path / "out") == whole

@@ -12,7 +12,7 @@ from .._core import HostCore
 from .._facts import sealed
 from ..constants import U64_END
 from ..display import repr_html
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from ..firmware.memory_map import MemoryMap
 from ._runs import Run
 from .e820 import Lost
@@ -247,23 +247,25 @@ def boot(
         If the map cannot be read or holds no whole page of RAM.
     """
     chosen = get_profile(profile)
-    if page_sizes not in ("2m", "1g"):
+    if not isinstance(page_sizes, str) or page_sizes not in ("2m", "1g"):
         raise ConfigError(f"page_sizes is '2m' or '1g', got {page_sizes!r}")
     for name, value in {"compat_m2p": compat_m2p, "hotplug": hotplug}.items():
-        if value not in (None, True, False):
+        if value is not None and not isinstance(value, bool):
             raise ConfigError(f"{name} is None, True or False, got {value!r}")
-    if stack_guards not in (True, False):
+    if not isinstance(stack_guards, bool):
         raise ConfigError(f"stack_guards is True or False, got {stack_guards!r}")
     if command_line is not None and not isinstance(command_line, str):
         raise ConfigError(f"command_line is a string or None, got {command_line!r}")
     options = BootOptions(
         page_sizes=page_sizes,
-        compat_m2p=chosen.compat_m2p if compat_m2p is None else bool(compat_m2p),
+        compat_m2p=chosen.compat_m2p if compat_m2p is None else compat_m2p,
         hotplug=hotplug,
-        stack_guards=bool(stack_guards),
+        stack_guards=stack_guards,
         xen_phys_start=_checked_phys_start(xen_phys_start),
         command_line=command_line,
     )
+    for parameter in parameters:
+        need("each of parameters", parameter, OwnParameter)
     return _boot(_as_map(source), chosen, options, tuple(parameters))
 
 

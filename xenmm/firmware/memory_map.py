@@ -40,6 +40,18 @@ KINDS: Final = (
 SRAT_ENABLED: Final = 1
 SRAT_HOTPLUG: Final = 2
 SRAT_NONVOLATILE: Final = 4
+#: What a note may be, from what is merely told to what is missing from the map.
+LEVELS: Final = ("note", "warning", "dropped")
+
+#: Nodes, proximity domains and flags of an SRAT are numbers of 32 bits (ACPI 6.5, tables 5.57 and 5.61).
+U32_END: Final = 1 << 32
+
+
+def _need(name: str, value: object, kind: type, optional: bool = False) -> None:
+    # Here for speed and for its error: a log may have a million rows.
+    if type(value) is not kind and not (optional and value is None):
+        or_none = " or None" if optional else ""
+        raise MemoryMapError(f"{name} is a {kind.__name__}{or_none}, got {value!r}")
 
 
 class Source(Facts):
@@ -51,8 +63,23 @@ class Source(Facts):
     line: int | None = None
     format: str = ""
 
+    def __post_init__(self) -> None:
+        _need("file", self.file, str)
+        _need("line", self.line, int, optional=True)
+        _need("format", self.format, str)
+
+
+def _need_all(name: str, values: object, kind: type) -> None:
+    _need(name, values, tuple)
+    for value in values:  # type: ignore[attr-defined]
+        if type(value) is not kind:
+            raise MemoryMapError(f"{name} are each a {kind.__name__}, got {value!r}")
+
 
 def _check_range(start: int, end: int, source: Source | None) -> None:
+    _need("start", start, int)
+    _need("end", end, int)
+    _need("source", source, Source, optional=True)
     if 0 <= start < end <= U64_END:
         return
     if start < 0 or end < 0:
@@ -82,6 +109,7 @@ class MemoryRange(Facts):
 
     def __post_init__(self) -> None:
         _check_range(self.start, self.end, self.source)
+        _need("label", self.label, str)
         if self.kind not in KINDS:
             raise MemoryMapError(f"unknown kind of range {self.kind!r}; one of {', '.join(KINDS)}")
 
@@ -109,6 +137,10 @@ class SratRange(Facts):
 
     def __post_init__(self) -> None:
         _check_range(self.start, self.end, self.source)
+        for name, value in (("node", self.node), ("flags", self.flags), ("pxm", self.pxm)):
+            _need(name, value, int, optional=name == "pxm")
+            if value is not None and not 0 <= value < U32_END:
+                raise MemoryMapError(f"{name} {value} is no number of 32 bits")
 
 
 class Note(Facts):
@@ -124,6 +156,14 @@ class Note(Facts):
     source: Source | None = None
     excerpt: str = ""
     dropped_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise MemoryMapError(f"unknown level {self.level!r}; one of {', '.join(LEVELS)}")
+        _need("text", self.text, str)
+        _need("source", self.source, Source, optional=True)
+        _need("excerpt", self.excerpt, str)
+        _need("dropped_bytes", self.dropped_bytes, int, optional=True)
 
     def __str__(self) -> str:
         place = ""
@@ -150,6 +190,15 @@ class Stated(Facts):
     pfn_compression: tuple[str, ...] = ()
     numa_rows: tuple[str, ...] = ()
     details: Mapping[str, Any] = FrozenDict()
+
+    def __post_init__(self) -> None:
+        for name in ("ram_bytes", "last_pfn"):
+            _need(name, getattr(self, name), int, optional=True)
+        for name in ("command_line", "xen_version"):
+            _need(name, getattr(self, name), str, optional=True)
+        for name in ("pfn_compression", "numa_rows"):
+            _need_all(name, getattr(self, name), str)
+        _need("details", self.details, FrozenDict)
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -196,6 +245,15 @@ class MemoryMap(Facts):
     arch: str = ""
 
     _repr_html_ = repr_html
+
+    def __post_init__(self) -> None:
+        _need_all("ranges", self.ranges, MemoryRange)
+        if self.srat is not None:
+            _need_all("srat", self.srat, SratRange)
+        _need_all("notes", self.notes, Note)
+        _need("stated", self.stated, Stated)
+        for name in ("name", "format", "arch"):
+            _need(name, getattr(self, name), str)
 
     @classmethod
     def from_ranges(

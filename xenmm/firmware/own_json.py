@@ -17,8 +17,10 @@ from typing import Any, Final, NoReturn, TypeVar
 from ..errors import MemoryMapError
 from .memory_map import (
     KINDS,
+    LEVELS,
     MAP_SCHEMA,
     SRAT_ENABLED,
+    U32_END,
     MemoryMap,
     MemoryRange,
     Note,
@@ -28,13 +30,11 @@ from .memory_map import (
 )
 
 FORMAT: Final = "xenmm-map"
-LEVELS: Final = ("note", "warning", "dropped")
 
 # A map that lacks its schema is still to be told so.
 _BEGINNING = re.compile(r'\{(?=\s*"(?:ranges|srat|name)"\s*:|[^\[]*"schema"\s*:\s*"xenmm-map)')
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,17}\Z")
-#: A node or proximity domain is a 32-bit number in ACPI 6.5, table 5.57; so are the flags.
-_U32_END: Final = 1 << 32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_DIGITS: Final = 40
 
 T = TypeVar("T")
@@ -72,11 +72,17 @@ def dumps(memory_map: MemoryMap) -> str:
     fields = []
     for key, value in to_dict(memory_map).items():
         if isinstance(value, list) and value:
-            rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in value)
+            rows = ",\n    ".join(map(_value_text, value))
             fields.append(f'  "{key}": [\n    {rows}\n  ]')
         else:
-            fields.append(f'  "{key}": {json.dumps(value, ensure_ascii=False)}')
+            fields.append(f'  "{key}": {_value_text(value)}')
     return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _value_text(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # A file's name may hold bytes that are no text, which no encoding takes as they are.
+    return json.dumps(value) if _SURROGATE.search(text) else text
 
 
 def _range_out(row: MemoryRange) -> dict[str, Any]:
@@ -309,9 +315,9 @@ def _srat_in(value: Any, path: _Path, default: Source | None) -> SratRange:
         SratRange,
         start=_number(fields["start"], (*path, "start")),
         end=_number(fields["end"], (*path, "end")),
-        node=_number(fields.get("node", 0), (*path, "node"), _U32_END - 1),
-        flags=_number(fields.get("flags", SRAT_ENABLED), (*path, "flags"), _U32_END - 1),
-        pxm=None if pxm is None else _number(pxm, (*path, "pxm"), _U32_END - 1),
+        node=_number(fields.get("node", 0), (*path, "node"), U32_END - 1),
+        flags=_number(fields.get("flags", SRAT_ENABLED), (*path, "flags"), U32_END - 1),
+        pxm=None if pxm is None else _number(pxm, (*path, "pxm"), U32_END - 1),
         source=_source_in(fields.get("source"), (*path, "source"), default),
     )
 

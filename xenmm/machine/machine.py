@@ -15,7 +15,9 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._machine import MachineCore
-from ..errors import ConfigError, FrameError, MachineError
+from ..boot.host import Host
+from ..constants import U64_END
+from ..errors import ConfigError, FrameError, MachineError, need
 from .allocator import HeapRun, dma_bits, heap_runs
 from .arguments import whole
 from .domain import Domain, domid_of
@@ -24,7 +26,6 @@ from .ops import Op, copy_dtype, memflags, op_dtype
 from .page_info import PAGE_LIST_NULL, PAGE_TYPES, Page, page_info_dtype
 
 if TYPE_CHECKING:
-    from ..boot.host import Host
     from .audit import AuditReport
 
 INVALID_M2P_ENTRY: Final = (1 << 64) - 1
@@ -136,6 +137,7 @@ class Machine(MachineCore):
         cpus: int = 0,
         reserve: Iterable[tuple[int, int]] = (),
     ) -> Machine:
+        need("host", host, Host)
         profile = host.profile.name
         chosen = flavour or ("naive" if profile in _BEFORE_CSE else "cse")
         by = map_by or ("frame" if profile in _BEFORE_MAP_PAGE else "page")
@@ -145,7 +147,7 @@ class Machine(MachineCore):
             raise ConfigError(f"mapcache is a number of vCPUs, 0 to 4096, got {mapcache!r}")
         if not 0 <= cpus <= _MOST_CPUS:
             raise ConfigError(f"cpus is a number of TLBs, 0 to {_MOST_CPUS}, got {cpus!r}")
-        reserve = list(reserve)
+        reserve = [_whole_range(each) for each in reserve]
         runs, nodes, backing = heap_runs(host, reserve)
         setup = plan_machine(
             host,
@@ -165,7 +167,7 @@ class Machine(MachineCore):
             "map_by": by,
             "mapcache": mapcache,
             "cpus": cpus,
-            "reserve": [list(r) for r in reserve],
+            "reserve": [list(each) for each in reserve],
         }
         self.added = []
         self.m2p_fills = list(setup.m2p_fills)
@@ -636,6 +638,16 @@ class Machine(MachineCore):
         from .audit import audit
 
         return audit(self)
+
+
+def _whole_range(given: tuple[int, int]) -> tuple[int, int]:
+    try:
+        start, end = map(index, given)
+        if 0 <= start <= end <= U64_END:
+            return start, end
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"reserve holds ranges [start, end) of bytes up to 2^64, got {given!r}")
 
 
 def _check_batch(array: Any, dtype: Any) -> None:

@@ -8,7 +8,7 @@ from math import gcd
 from typing import Any
 
 from ..constants import GIB, PAGE_SIZE
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from .layout_search import BOOTS, LayoutCost, layout_cost
 from .layouts import Layout
 
@@ -80,6 +80,7 @@ def largest_machine(
         Exact when every size was booted. Otherwise sizes are doubled up to the layout's limit, and the step
         above the largest that fits is bisected; the sizes a granule below and above the answer are booted.
     """
+    need("boots", boots, int)
     shape = _Shape(layout, profile, granule, options)
     top = shape.largest_that_fits_the_layout()
     if top == 0:
@@ -115,6 +116,8 @@ class _Shape:
     """Machines of one shape by their number of granules, each booted once."""
 
     def __init__(self, layout: Layout, profile: str, granule: int, options: dict[str, Any]) -> None:
+        need("layout", layout, Layout)
+        need("granule", granule, int)
         if granule < PAGE_SIZE or granule % PAGE_SIZE:
             raise ConfigError(f"granule: {granule:#x} is no multiple of a page, {PAGE_SIZE:#x}")
         sizes = layout.node_bytes

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..boot.host import boot
 from ..constants import PAGE_SIZE
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from ..report.overhead import limit_losses
 from .layouts import Layout
 
@@ -166,6 +166,10 @@ def search_layouts(
     """
     if objective not in OBJECTIVES:
         raise ConfigError(f"objective is one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    need("layout", layout, Layout)
+    need("boots", boots, int)
+    if alignment is not None:
+        need("alignment", alignment, int)
     if alignment is not None and (alignment < PAGE_SIZE or alignment % PAGE_SIZE):
         raise ConfigError(f"alignment: {alignment:#x} is no multiple of a page, {PAGE_SIZE:#x}")
     if boots < 1:

@@ -12,13 +12,15 @@ from itertools import pairwise
 from typing import Final
 
 from ..constants import GIB, MIB, PAGE_SIZE
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, MemoryMap, MemoryRange, SratRange
 from ..report.layout import size, span
 from .units import power_text
 
 #: x86-64 has no more physical address bits.
 ADDRESS_END: Final = 1 << 52
+#: Of a layout that is made from a number of nodes: more than any Xen can be built for.
+NODES_MAX: Final = 4096
 _FOUR_GIB: Final = 4 * GIB
 #: AMD's HyperTransport range, where no memory is: RAM goes on at 1 TiB. AMD IOMMU specification 48882, table
 #: 3, Special Address Controls (GPA); QEMU hw/i386/pc.c, AMD_HT_START and AMD_ABOVE_1TB_START.
@@ -64,6 +66,13 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.node_bytes:
             raise ConfigError("a layout has one node at least")
+        for each in ("base", "low_bytes", "hotplug_bytes", "max_address"):
+            need(each, getattr(self, each), int)
+        if self.spacing is not None:
+            need("spacing", self.spacing, int)
+        need("node_bytes", self.node_bytes, tuple)
+        for count in self.node_bytes:
+            need("each of node_bytes", count, int)
         for name, value in (
             ("spacing", self.spacing or 0),
             ("base", self.base),
@@ -106,8 +115,10 @@ class Layout:
         ConfigError
             If it cannot be divided, or nodes would overlap or lie too high.
         """
-        if nodes < 1:
-            raise ConfigError(f"nodes is a number from 1 on, got {nodes}")
+        for name, value in (("ram", ram), ("nodes", nodes), ("granule", granule)):
+            need(name, value, int)
+        if not 1 <= nodes <= NODES_MAX:
+            raise ConfigError(f"nodes is a number from 1 to {NODES_MAX}, got {nodes}")
         if granule < PAGE_SIZE or granule % PAGE_SIZE:
             raise ConfigError(f"granule: {granule:#x} is no multiple of a page, {PAGE_SIZE:#x}")
         each, more = divmod(ram, granule)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from ..constants import GIB
+from ..errors import need
 from ..firmware.memory_map import MemoryMap
 from ..report.overhead import STEPS
 from ..version import __version__
@@ -95,6 +96,10 @@ def plan(
     ConfigError
         If a profile or an option is unknown.
     """
+    need("layout", layout, Layout)
+    need("boots", boots, int)
+    if alignment is not None:
+        need("alignment", alignment, int)
     rows = []
     for profile in profiles:
         cheapest = None

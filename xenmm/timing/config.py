@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, need
 from ._fields import (
     bytes_of_text,
     check_integer,
@@ -22,6 +22,7 @@ from ._fields import (
     check_plru,
     check_unique,
     cycles_of_ns,
+    tuple_of,
 )
 from .operations import Operations, completed
 
@@ -300,13 +301,18 @@ class Hierarchy:
     operations: Operations | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "caches", tuple(self.caches))
-        object.__setattr__(self, "tlbs", tuple(self.tlbs))
+        object.__setattr__(self, "caches", tuple_of("caches", self.caches, Cache))
+        object.__setattr__(self, "tlbs", tuple_of("tlbs", self.tlbs, Tlb))
+        need("memory", self.memory, Memory)
+        need("core", self.core, Core)
+        need("name", self.name, str)
+        object.__setattr__(self, "sources", _sources(self.sources))
         _check_caches(self.caches)
         for c in self.caches:
             _check_latency("memory.latency", self.memory.latency, f"cache.{c.name}", c.latency)
         _check_tlbs(self.tlbs)
         if self.walk is not None:
+            need("walk", self.walk, PageWalk)
             if not self.tlbs:
                 raise ConfigError("walk: nothing walks without a TLB; add one, or leave the walk out")
             if self.walk.entry is not None and self.walk.entry not in {c.name for c in self.caches}:
@@ -350,10 +356,7 @@ class Hierarchy:
         ]
         tlbs = [_tlb(n, block, ghz) for n, block in _blocks("tlb", table)]
         walk = PageWalk(**_block("walk", table["walk"], PageWalk, ghz)) if "walk" in table else None
-        name = table.get("name", "custom")
-        if not isinstance(name, str):
-            raise ConfigError(f"name: {name!r} is not a text")
-        sources = _sources(table.get("source", {}))
+        name, sources = table.get("name", "custom"), table.get("source", {})
         made = cls(tuple(caches), tuple(tlbs), walk, memory, core, name, sources)
         return _with_operations(made, table["operations"]) if "operations" in table else made
 
@@ -412,6 +415,7 @@ def load_microarchitecture(name: str) -> Hierarchy:
     """
     from importlib import resources
 
+    need("microarchitecture", name, str)
     if name in microarchitectures():
         text = (resources.files(__package__) / "microarchitectures" / f"{name}.toml").read_text(
             encoding="utf-8"

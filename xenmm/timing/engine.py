@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._timing import EngineCore
-from ..errors import ConfigError, FrameError
+from ..errors import ConfigError, FrameError, need
 from .config import Hierarchy
 from .result import Counts, Result, add, subtract
 from .space import AddressSpace
@@ -57,6 +57,8 @@ class Engine(EngineCore):
         instruction_set: str | None = None,
     ) -> None:
         space = AddressSpace.identity() if space is None else space
+        need("hierarchy", hierarchy, Hierarchy)
+        need("space", space, AddressSpace)
         super().__init__(hierarchy, space, seed, instruction_set)
 
     def run(

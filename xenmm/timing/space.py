@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..constants import PAGE_SHIFT, U64_END
-from ..errors import ConfigError, FrameError
+from ..errors import ConfigError, FrameError, need
+from ._fields import check_integer, tuple_of
 from .config import PAGE_BYTES, PAGE_LEVEL
 
 _ENTRY_BITS: Final = 9
@@ -40,8 +41,9 @@ class Mapping:
         ):
             if not isinstance(value, int) or value % page or value < 0:
                 raise ConfigError(f"{name}: {value!r} is not a multiple of the {self.page_size} page")
-            if name != "length" and value + self.length > U64_END:
-                raise ConfigError(f"{name}: {value:#x} + {self.length:#x} is past 2**64")
+        for name, start in (("virt_start", self.virt_start), ("maddr_start", self.maddr_start)):
+            if start + self.length > U64_END:
+                raise ConfigError(f"{name}: {start:#x} + {self.length:#x} is past 2**64")
         if self.length == 0:
             raise ConfigError("length: a mapping of 0 bytes maps nothing")
 
@@ -68,7 +70,10 @@ class AddressSpace:
     def __init__(
         self, mappings: Iterable[Mapping], *, tables_maddr: int = _TABLES_MADDR, name: str = "custom"
     ) -> None:
-        self.mappings: tuple[Mapping, ...] = tuple(sorted(mappings, key=lambda m: m.virt_start))
+        check_integer("tables_maddr", tables_maddr, 0, U64_END - 1)
+        need("name", name, str)
+        given = tuple_of("mappings", mappings, Mapping)
+        self.mappings: tuple[Mapping, ...] = tuple(sorted(given, key=lambda m: m.virt_start))
         self.tables_maddr = tables_maddr
         self.name = name
         self.is_identity = False
