@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan torture coverage leaks lowest pythons mutate fuzz api peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan torture coverage leaks long-replay lowest pythons mutate fuzz api peers lint types docs figures dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -36,6 +36,10 @@ coverage: $(VENV)/built $(VENV)/test-packages $(VENV)/coverage-packages
 
 leaks: $(VENV)/built $(VENV)/test-packages
 	PYTHONPATH=tests/support $(BIN)/python tests/support/leaks.py $(RECORD)
+
+# A thousand million accesses, every count checked.
+long-replay: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python tests/support/long_replay.py 1000000000 $(RECORD)
 
 # The lowest versions that pyproject.toml allows, in environments of their own.
 lowest: $(VENV)/python
@@ -104,6 +108,7 @@ help:
 	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
 	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
 	@echo 'make leaks             how much a process grows over many boots, conversions and machines'
+	@echo 'make long-replay       a replay of a thousand million accesses, every count checked; RECORD=file'
 	@echo 'make lowest            the fast tests with the lowest versions of what xenmm needs'
 	@echo 'make pythons           the wheel of each Python found here, with the tests'
 	@echo 'make mutate            changes operators and constants, one at a time: GROUP=boot COUNT=20'

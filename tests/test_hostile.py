@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import long_replay
 import numpy as np
 import pytest
 
@@ -94,12 +95,18 @@ def test_sixty_four_tib_boot_and_report_their_loss(profile):
 
 
 def test_a_replay_of_ten_million_accesses_counts_them_all(tmp_path):
-    # A hundred times as many were replayed once: docs/reliability.md.
     status, out, complaints = xenmm_command(
         "replay", LOG, "--workload", "p2m-update", "--accesses", 10**7, "--json", "-", folder=tmp_path
     )
     assert (status, complaints) == (0, [])
     assert json.loads(out)["accesses"]["total"] == 10**7
+
+
+def test_every_count_of_a_long_replay_follows_from_its_length():
+    # For a thousand million: make long-replay.
+    found = long_replay.run(5 * 10**6 + 1)["replay"]
+    assert found["misses"] == 625_001
+    assert found["settled_bytes"] > 0 and found["grown_bytes"] < 4 << 20
 
 
 # ---- places ----

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,19 +19,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from pythons import found, untested
-from records import ROOT, commit, write_record
+from records import commit, write_record
+from tree import copy_tree
 
 _OUTCOMES = ("passed", "skipped", "failed")
-
-
-def copy_tree(folder: Path) -> None:
-    """Copy what git has of the tree, and what it would have."""
-    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in filter(None, subprocess.run(listed, capture_output=True, check=True).stdout.split(b"\0")):
-        path = Path(os.fsdecode(name))
-        if (ROOT / path).is_file():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, folder / path)
 
 
 def install_wheel(python: Path, folder: Path) -> Path:

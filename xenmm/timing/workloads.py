@@ -62,10 +62,11 @@ def zipf(
 
     rng = np.random.default_rng(seed)
     weights = np.cumsum(np.arange(1, _positive("lines", lines) + 1) ** -float(exponent))
+    shares = weights / weights[-1]
     total = min(span or frames.bytes, frames.bytes) // LINE
     where = rng.integers(0, _positive("span", total), lines, dtype=np.uint64) * np.uint64(LINE)
     for _, count in _pieces(n):
-        ranks = np.searchsorted(weights / weights[-1], rng.random(count))
+        ranks = np.searchsorted(shares, rng.random(count))
         yield _chunk([(frames.linear(where[ranks]), _READ)])
 
 
