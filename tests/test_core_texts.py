@@ -16,6 +16,7 @@ import pytest
 from hosts import assorted_params, make_host
 from make_vectors import TARGET, vectors
 from oracle import CONVERSIONS
+from tree import needs_source
 
 import xenmm
 
@@ -227,6 +228,7 @@ int main(void)
 
 
 @needs_arm
+@needs_source
 def test_loops_reproduce_the_vectors_on_aarch64(tmp_path):
     (tmp_path / "params.h").write_text(params_header())
     (tmp_path / "main.c").write_text(LOOPS_MAIN)

@@ -85,9 +85,15 @@ def test_notes_and_sources_are_texts():
         lambda: Source(7),
         lambda: Source("file", "7"),
         lambda: MemoryMap((), name=7),
+        lambda: MemoryMap((), name=None),
+        lambda: MemoryMap.from_ranges([], name=7),
     ):
         with pytest.raises(MemoryMapError):
             make()
+
+
+def test_ranges_need_no_name():
+    assert MemoryMap.from_ranges([(0, GIB)], name=None) == MemoryMap.from_ranges([(0, GIB)])
 
 
 def test_a_name_that_is_no_text_survives_the_maps_json():

@@ -37,8 +37,9 @@ COMMANDS = {
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_same_text_with_and_without_rich(words, columns):
-    coloured = on_terminal(columns, *words)
-    plain = on_terminal(columns, *words, rich=False)
+    # On a slow machine some of these show how far they are.
+    coloured = on_terminal(columns, *words, progress=False)
+    plain = on_terminal(columns, *words, rich=False, progress=False)
     piped = subprocess.run(
         [sys.executable, "-c", WITHOUT_RICH, *words, "--width", str(columns)], capture_output=True, text=True
     )

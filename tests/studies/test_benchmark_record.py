@@ -6,6 +6,7 @@ from pathlib import Path
 
 import doc_figures
 import pytest
+from tree import needs_source
 
 from xenmm.studies.bench import PARTS
 from xenmm.studies.bench_arrays import DATA, SIZES
@@ -35,6 +36,7 @@ def update_docs():
     return module
 
 
+@needs_source
 def test_bytes_of_code_in_the_package_are_the_records(update_docs):
     assert update_docs.CODE_BYTES.read_text() == update_docs.code_bytes()
 

@@ -12,7 +12,10 @@ import sysconfig
 import venv
 from pathlib import Path
 
-TREE = Path(__file__).parents[2]
+from records import ROOT
+from tree import SOURCE
+
+import xenmm
 
 
 class Installed:
@@ -30,11 +33,12 @@ class Installed:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin" / "python"
         site = Path(self._line("import sysconfig; print(sysconfig.get_paths()['purelib'])"))
-        command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(site)]
-        subprocess.run(command, cwd=TREE, check=True, capture_output=True)
         self.package = site / "xenmm"
-        for module in (TREE / "xenmm").glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):
-            shutil.copy(module, self.package)
+        if SOURCE.is_dir():
+            self._build(site)
+        else:
+            # The wheel is installed here: its files are what it ships.
+            shutil.copytree(Path(xenmm.__file__).parent, self.package)
         # A folder named in a .pth is searched, and its own .pth files, by which the tree is found, are not.
         paths = sysconfig.get_paths()
         (site / "needed.pth").write_text(
@@ -42,6 +46,12 @@ class Installed:
         )
         found = self._line("import xenmm; print(xenmm.__file__)")
         assert Path(found).parent == self.package, found
+
+    def _build(self, site):
+        command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(site)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        for module in SOURCE.glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):
+            shutil.copy(module, self.package)
 
     def run(self, *arguments, cwd=None):
         """Run its Python; return what it printed, and fail with what it complained of."""

@@ -29,10 +29,13 @@ def _take_terminal():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None, interrupt_at=None):
+def on_terminal(
+    columns, *words, rich=True, rows=40, stdin=b"", environment=None, interrupt_at=None, progress=True
+):
     """The exit code, and what a terminal got on standard output and standard error together.
 
-    With `interrupt_at`, Ctrl-C as soon as this text was shown.
+    Without `progress` standard error is no terminal's, so that nothing is told of how far it is. With
+    `interrupt_at`, Ctrl-C as soon as this text was shown.
     """
     program = ["-m", "xenmm"] if rich else ["-c", WITHOUT_RICH]
     ours, theirs = pty.openpty()
@@ -42,7 +45,7 @@ def on_terminal(columns, *words, rich=True, rows=40, stdin=b"", environment=None
         [sys.executable, *program, *map(str, words)],
         stdin=subprocess.PIPE,
         stdout=theirs,
-        stderr=theirs,
+        stderr=theirs if progress else subprocess.DEVNULL,
         env={**kept, "TERM": "xterm-256color", **(environment or {})},
         preexec_fn=_take_terminal,
     )

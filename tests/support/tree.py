@@ -1,11 +1,15 @@
-"""A copy of the tree: what git has of it, and what it would have."""
+"""The tree: its source, which is not there where the wheel alone is tested, and copies of it."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from records import ROOT
+
+SOURCE = ROOT / "xenmm"
+needs_source = pytest.mark.skipif(not SOURCE.is_dir(), reason="the wheel alone is tested, without its source")
 
 
 def copy_tree(folder):

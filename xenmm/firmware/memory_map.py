@@ -49,7 +49,9 @@ U32_END: Final = 1 << 32
 
 def _need(name: str, value: object, kind: type, optional: bool = False) -> None:
     # Here for speed and for its error: a log may have a million rows.
-    if type(value) is not kind and not (optional and value is None):
+    if type(value) is kind or (optional and value is None):
+        return
+    if not isinstance(value, kind) or isinstance(value, bool):
         or_none = " or None" if optional else ""
         raise MemoryMapError(f"{name} is a {kind.__name__}{or_none}, got {value!r}")
 
@@ -72,7 +74,7 @@ class Source(Facts):
 def _need_all(name: str, values: object, kind: type) -> None:
     _need(name, values, tuple)
     for value in values:  # type: ignore[attr-defined]
-        if type(value) is not kind:
+        if not isinstance(value, kind):
             raise MemoryMapError(f"{name} are each a {kind.__name__}, got {value!r}")
 
 
@@ -261,7 +263,7 @@ class MemoryMap(Facts):
         ram: Iterable[Sequence[int]],
         srat: Iterable[Sequence[int]] | None = None,
         *,
-        name: str = "",
+        name: str | None = None,
     ) -> MemoryMap:
         """Make a map from numbers.
 
@@ -271,7 +273,7 @@ class MemoryMap(Facts):
             RAM ranges in bytes, half-open.
         srat : iterable of (start, end[, flags[, node]]) or None
             SRAT rows; flags default to 1 (enabled), the node to the row's index.
-        name : str
+        name : str, optional
             The machine's name.
 
         Raises
@@ -279,6 +281,7 @@ class MemoryMap(Facts):
         MemoryMapError
             If a range is empty, reversed, negative or past 2^64, or a value is not an integer.
         """
+        name = "" if name is None else name
         source = Source(name or "from_ranges", None, "ranges")
         rows = tuple(MemoryRange(v[0], v[1], source=source) for v in _rows(ram, 2, 2))
         nodes = None
