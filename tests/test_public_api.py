@@ -141,6 +141,7 @@ def test_what_is_of_another_kind_is_named():
         "granule is a int": lambda: xenmm.largest_machine(layout, "pre", granule="1g"),
         "alignment is a int": lambda: xenmm.search_layouts(layout, "pre", alignment=float("inf")),
         "size is a int": lambda: xenmm.steps(host.memory_map, size=np.uint8(200)),
+        "granule is a int, got inf": lambda: xenmm.plan(layout, (), granule=float("inf")),
         "boots is a int": lambda: xenmm.plan(layout, boots=None),
     }.items():
         with pytest.raises(ConfigError) as refused:

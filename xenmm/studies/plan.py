@@ -97,6 +97,7 @@ def plan(
         If a profile or an option is unknown.
     """
     need("layout", layout, Layout)
+    need("granule", granule, int)
     need("boots", boots, int)
     if alignment is not None:
         need("alignment", alignment, int)
