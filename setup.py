@@ -45,7 +45,6 @@ def extension(name):
         depends=DEPENDS,
         include_dirs=["xenmm", "xenmm/include", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
-        + [("XENMM_DEBUG", "1")] * DEBUG
         + [("CYTHON_TRACE_NOGIL", "1")] * TRACED,
         extra_compile_args=FLAGS,
     )

@@ -42,13 +42,6 @@ cdef extern from "_integers.h":
     bint xenmm_int_as_u64(object o, uint64_t *value) noexcept
 
 cdef extern from "_kernels.h" nogil:
-    """
-    #ifdef XENMM_DEBUG
-    #define XK_DEBUG 1
-    #else
-    #define XK_DEBUG 0
-    #endif
-    """
     # Each conversion by number: it indexes the tables of names and of loops.
     ctypedef enum Conversion "int":
         XK_MFN_TO_PDX
@@ -64,7 +57,6 @@ cdef extern from "_kernels.h" nogil:
         XK_PAGE_TO_MFN_TO_VIRT
         XK_MFN_VALID
     enum:
-        XK_DEBUG
         XK_BITMAP_WORDS_MIN
     ctypedef struct c_params "xenmm_params":
         pass
@@ -1010,6 +1002,16 @@ def _repeat(HostCore host, str name, x, out, uint64_t repeats, bint checked=Fals
             _run(plan, what, source, target, n, checked)
 
 
+def _checks_bounds():
+    """Whether an index past the end is refused here, as in a build with XENMM_DEBUG: by trying it."""
+    cdef bytes nothing = b""
+    cdef Py_ssize_t end = 0  # Where C has the terminator, so that it may be read.
+    try:
+        return nothing[end] != 0
+    except IndexError:
+        return True
+
+
 def build_info():
     """What the loops over arrays are, and what of them this processor runs."""
     kernels = _kernels()
@@ -1017,7 +1019,7 @@ def build_info():
         "array loops": list(kernels)[xk_selected()],
         "runnable": " ".join(name for name, runs in kernels.items() if runs),
         "parameters ABI": int(XENMM_ABI_VERSION),
-        "debug checks": bool(XK_DEBUG),
+        "debug checks": _checks_bounds(),
     }
 
 

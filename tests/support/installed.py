@@ -5,6 +5,7 @@ put them, with the compiled modules of the tree, and the tree is out of reach. W
 examples need comes from the environment that runs the tests.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from records import ROOT
 from tree import SOURCE
 
 import xenmm
+
+#: Modules that were built with a sanitizer load nowhere without these.
+_SANITIZERS = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 
 class Installed:
@@ -68,7 +72,7 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": "/usr/bin:/bin"},
+            env={"PATH": "/usr/bin:/bin", **{k: os.environ[k] for k in _SANITIZERS if k in os.environ}},
         )
 
     def _line(self, program):

@@ -1,5 +1,6 @@
 """Dated records of what was run to trust the package: benchmarks/records/reliability."""
 
+import datetime
 import json
 import subprocess
 from pathlib import Path
@@ -26,3 +27,11 @@ def write_record(path, schema, facts):
 def record(name):
     """A committed record by its name."""
     return json.loads((RECORDS / f"{name}.json").read_text())
+
+
+def put_run(path, name, facts):
+    """Put what a run found in the place of an earlier run of that name, in a record of many, with date and commit."""
+    path = Path(path)
+    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    runs[name] = {"date": datetime.date.today().isoformat(), "commit": commit(), **facts}
+    write_record(path, f"xenmm-{path.stem}/1", {"runs": dict(sorted(runs.items()))})

@@ -1,0 +1,126 @@
+"""A short run of all that is compiled under valgrind's memcheck: ``make memcheck``.
+
+No error, and no block lost for good, may have one of the package's modules on its stack; the interpreter's and
+NumPy's own are counted and let pass, so that no file of suppressions is needed. First the search must find what
+is known to be there: the conversion of an array that nobody filled.
+
+Valgrind knows no AVX-512, and its processor says so: the loops that are left all run, and are named.
+"""
+
+import argparse
+import collections
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import torture_cases
+from machines import small_host
+
+import xenmm
+from xenmm import _core
+from xenmm._timing import instruction_sets
+from xenmm.machine import machine
+from xenmm.timing.replay import Input, replay
+
+#: Cases of each comparison with a slow model: one takes a tenth of a second to a few seconds here.
+CASES = {"boot": 4, "conversions": 24, "timing": 6, "machine": 3}
+SEED = 1
+#: Bytes that each table of a live machine may reserve here.
+SPACE = 4 << 30
+VALGRIND = (
+    "valgrind",
+    "--quiet",
+    "--xml=yes",
+    "--num-callers=25",
+    "--leak-check=full",
+    "--show-leak-kinds=definite",
+)
+
+
+def in_little_space():
+    """Let live machines reserve what valgrind can give; a real one reserves Xen's whole windows, 256 GiB."""
+    plan = machine.plan_machine
+
+    def plan_small(*args, **named):
+        setup = plan(*args, **named)
+        least = {name: min(getattr(setup, name), SPACE) for name in ("frame_table_reserved", "m2p_reserved")}
+        return dataclasses.replace(setup, **least)
+
+    machine.plan_machine = plan_small
+
+
+def work():
+    """Boots, conversions, engines and live machines against slow models, then what these leave out."""
+    in_little_space()
+    torture_cases.CC = None  # A compiler's time here is not ours.
+    print("loops:", *(name for name, runs in _core._kernels().items() if runs))
+    print("engine:", *instruction_sets())
+    for name, count in CASES.items():
+        rng = random.Random(f"{SEED} {name}")
+        for _ in range(count):
+            torture_cases.COMPARISONS[name].check(torture_cases.COMPARISONS[name].draw(rng))
+    host = small_host()
+    for form in xenmm.embed.FORMATS:
+        host.export(form)
+    replay(host, Input(workload="zipf", accesses=3000))
+
+
+def control():
+    """Convert an array that nobody filled: whether its frames are in range depends on nothing."""
+    host = small_host()
+    try:
+        host.mfn_to_virt(np.empty(5000, np.uint64))
+    except xenmm.FrameError:
+        pass
+
+
+def errors(report):
+    """The errors of a report by kind: those with one of the package's modules on the stack, and the others."""
+    package = str(Path(xenmm.__file__).parent)
+    ours, others = collections.Counter(), collections.Counter()
+    for error in ElementTree.parse(report).getroot().iter("error"):
+        frames = [(f.findtext("obj", ""), f.findtext("fn", "?")) for f in error.iter("frame")]
+        kind = error.findtext("kind")
+        if any(obj.startswith(package) for obj, _ in frames):
+            ours[kind] += 1
+            print(kind, *(f"    {fn} in {Path(obj).name}" for obj, fn in frames), sep="\n", file=sys.stderr)
+        else:
+            others[kind] += 1
+    return dict(ours), dict(others)
+
+
+def run(what):
+    """Run a part of this file under valgrind: what it printed, and its errors."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [*VALGRIND, f"--xml-file={report}", sys.executable, __file__, "--only", what]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONMALLOC": "malloc"}, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout, *errors(report)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["work", "control"], help="what to run here, without valgrind")
+    parser.add_argument("--record", type=Path)
+    arguments = parser.parse_args()
+    if arguments.only:
+        return globals()[arguments.only]()
+    _, found, _ = run("control")
+    start = time.monotonic()
+    print(f"control: {found}")
+    said, ours, others = run("work")
+    print(said, f"of the package: {ours}; of the interpreter and NumPy: {others}", sep="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
