@@ -15,7 +15,8 @@ SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/mach
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan torture coverage leaks long-replay lowest pythons mutate fuzz api peers lint types docs figures dist check-dist clean help
+.PHONY: run test asan tsan memcheck torture coverage leaks long-replay lowest pythons mutate fuzz api peers lint types docs figures \
+  dist check-dist clean help
 .DELETE_ON_ERROR:
 
 run: $(VENV)/built
@@ -26,9 +27,16 @@ test: $(VENV)/built $(VENV)/test-packages
 
 peers: $(VENV)/peers-packages $(VENV)/browser-packages
 
-# Minutes; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
+# The whole suite takes a quarter of an hour; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
 asan: $(VENV)/built $(VENV)/test-packages
-	tests/support/run_sanitized.sh $(CURDIR)/$(BIN)/python $(ASAN_TESTS)
+	RECORD=$(RECORD) tests/support/run_sanitized.sh address $(CURDIR)/$(BIN)/python $(ASAN_TESTS)
+
+tsan: $(VENV)/built $(VENV)/test-packages
+	$(BIN)/python -m pytest -q tests/test_race.py
+	RECORD=$(RECORD) tests/support/run_sanitized.sh thread $(CURDIR)/$(BIN)/python $(TSAN_TESTS)
+
+memcheck: $(VENV)/built $(VENV)/test-packages
+	PYTHONPATH=tests/support $(BIN)/python tests/support/memcheck.py $(if $(RECORD),--record $(RECORD))
 
 # Lines and branches of the floors up to boot; below 95% in any module it fails.
 coverage: $(VENV)/built $(VENV)/test-packages $(VENV)/coverage-packages
@@ -105,7 +113,9 @@ help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make peers             other programs that some tests compare with or drive (CI has them)'
 	@echo 'make torture           everything against the slow models; SECONDS=600 SEED=n FIRST=n RECORD=file'
-	@echo 'make asan              tests of the compiled modules under the address and undefined-behaviour sanitizers'
+	@echo 'make asan              the tests under the address and undefined-behaviour sanitizers'
+	@echo 'make tsan              what threads run at once, under the sanitizer of threads'
+	@echo 'make memcheck          a short run of all that is compiled under valgrind'
 	@echo 'make coverage          lines and branches that the tests of the lower floors reach'
 	@echo 'make leaks             how much a process grows over many boots, conversions and machines'
 	@echo 'make long-replay       a replay of a thousand million accesses, every count checked; RECORD=file'

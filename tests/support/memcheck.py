@@ -9,19 +9,22 @@ Valgrind knows no AVX-512, and its processor says so: the loops that are left al
 
 import argparse
 import collections
+import contextlib
 import dataclasses
+import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import torture_cases
 from machines import small_host
+from records import put_run
 
 import xenmm
 from xenmm import _core
@@ -60,8 +63,6 @@ def work():
     """Boots, conversions, engines and live machines against slow models, then what these leave out."""
     in_little_space()
     torture_cases.CC = None  # A compiler's time here is not ours.
-    print("loops:", *(name for name, runs in _core._kernels().items() if runs))
-    print("engine:", *instruction_sets())
     for name, count in CASES.items():
         rng = random.Random(f"{SEED} {name}")
         for _ in range(count):
@@ -70,29 +71,28 @@ def work():
     for form in xenmm.embed.FORMATS:
         host.export(form)
     replay(host, Input(workload="zipf", accesses=3000))
+    loops = [name for name, runs in _core._kernels().items() if runs]
+    print(json.dumps({"loops": loops, "engines": instruction_sets(), "cases": CASES}))
 
 
 def control():
     """Convert an array that nobody filled: whether its frames are in range depends on nothing."""
     host = small_host()
-    try:
+    with contextlib.suppress(xenmm.FrameError):
         host.mfn_to_virt(np.empty(5000, np.uint64))
-    except xenmm.FrameError:
-        pass
 
 
-def errors(report):
+def errors(report, show):
     """The errors of a report by kind: those with one of the package's modules on the stack, and the others."""
     package = str(Path(xenmm.__file__).parent)
     ours, others = collections.Counter(), collections.Counter()
     for error in ElementTree.parse(report).getroot().iter("error"):
-        frames = [(f.findtext("obj", ""), f.findtext("fn", "?")) for f in error.iter("frame")]
         kind = error.findtext("kind")
-        if any(obj.startswith(package) for obj, _ in frames):
-            ours[kind] += 1
-            print(kind, *(f"    {fn} in {Path(obj).name}" for obj, fn in frames), sep="\n", file=sys.stderr)
-        else:
-            others[kind] += 1
+        frames = [(f.findtext("obj", ""), f.findtext("fn", "?")) for f in error.iter("frame")]
+        found = any(obj.startswith(package) for obj, _ in frames)
+        (ours if found else others)[kind] += 1
+        if found and show:
+            print(kind, *(f"    {fn} in {Path(obj).name}" for obj, fn in frames), sep="\n")
     return dict(ours), dict(others)
 
 
@@ -101,10 +101,9 @@ def run(what):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [*VALGRIND, f"--xml-file={report}", sys.executable, __file__, "--only", what]
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONMALLOC": "malloc"}, stdout=subprocess.PIPE, text=True, check=True
-        )
-        return done.stdout, *errors(report)
+        environment = {**os.environ, "PYTHONMALLOC": "malloc"}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout, *errors(report, what == "work")
 
 
 def main():
@@ -113,13 +112,18 @@ def main():
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     if arguments.only:
-        return globals()[arguments.only]()
-    _, found, _ = run("control")
-    start = time.monotonic()
-    print(f"control: {found}")
+        return {"work": work, "control": control}[arguments.only]()
+    _, known, _ = run("control")
+    if not known:
+        return "memcheck does not see what is known to be there"
     said, ours, others = run("work")
-    print(said, f"of the package: {ours}; of the interpreter and NumPy: {others}", sep="")
-    return 0
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts = {**json.loads(said), "known": known, "package": ours, "others": others,
+             "cpu_seconds": round(usage.ru_utime + usage.ru_stime)}  # fmt: skip
+    print(json.dumps(facts, indent=1))
+    if arguments.record:
+        put_run(arguments.record, "memcheck", facts)
+    return 1 if ours else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What ``make asan`` leaves out of the suite, with the reason, and what it counts: a plugin of pytest.
 
-``python tests/support/sanitized.py COUNTS RECORD`` puts the counts of a run into the record.
+``python tests/support/sanitized.py address|thread COUNTS RECORD`` puts the counts of a run into the record.
 """
 
 import json
@@ -70,9 +70,9 @@ def pytest_configure(config):
     config.pluginmanager.register(Counts(config))
 
 
-def main(counts, record):
+def main(kind, counts, record):
     facts = json.loads(Path(counts).read_text())
-    put_run(record, f"asan {' '.join(facts['tests'])}", facts)
+    put_run(record, f"{kind}: {' '.join(facts['tests'])}", facts)
 
 
 if __name__ == "__main__":
