@@ -26,20 +26,24 @@ BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable
 """
 
 
-def xenmm_run(*words, stdin=b"", timeout=60, **more):
+#: Seconds after which a program counts as hung: on a busy computer, under a sanitizer, some take minutes.
+PATIENCE = 900
+
+
+def xenmm_run(*words, stdin=b"", **more):
     return subprocess.run(
         [sys.executable, "-m", "xenmm", *map(str, words)],
         input=stdin,
         capture_output=True,
-        timeout=timeout,
+        timeout=PATIENCE,
         env=ENVIRONMENT,
         **more,
     )
 
 
-def refused(*words, stdin=b"", says=(), timeout=60):
+def refused(*words, stdin=b"", says=()):
     """Run, and check that it ends as bad input ends: nothing printed, one line, exit code 2."""
-    run = xenmm_run(*words, stdin=stdin, timeout=timeout)
+    run = xenmm_run(*words, stdin=stdin)
     error = run.stderr.decode()
     assert run.returncode == 2, (run.returncode, error, run.stdout[:500])
     assert run.stdout == b""
@@ -154,7 +158,7 @@ class TestBadInput:
     def test_100_000_ranges(self, tmp_path):
         many = [((1 << 32) + (i << 21), (1 << 32) + (i << 21) + (1 << 20)) for i in range(100_000)]
         path = log(tmp_path, rows([(1 << 20, 1 << 31), *many]))
-        run = xenmm_run("report", path, "--profile", "xen-offset", "--json", "-", timeout=120)
+        run = xenmm_run("report", path, "--profile", "xen-offset", "--json", "-")
         assert run.returncode in (0, 2) and b"Traceback" not in run.stderr
         if run.returncode == 0:
             assert json.loads(run.stdout)["machine"]["ram_bytes"] == (1 << 31) - (1 << 20) + (100_000 << 20)
@@ -221,7 +225,10 @@ class TestEnding:
         words = "[sys.executable, '-m', 'xenmm', 'report', sys.argv[1]]"
         code = f"import os, sys; os.close(1); os.execv(sys.executable, {words})"
         run = subprocess.run(
-            [sys.executable, "-c", code, DEFAULT_MAP], stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60
+            [sys.executable, "-c", code, DEFAULT_MAP],
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            timeout=PATIENCE,
         )
         assert run.returncode == 2
         assert run.stderr.count(b"\n") == 1
@@ -234,7 +241,7 @@ class TestEnding:
                 stdout=full,
                 stderr=subprocess.PIPE,
                 env=ENVIRONMENT,
-                timeout=60,
+                timeout=PATIENCE,
             )
         assert run.returncode == 2
         assert run.stderr.count(b"\n") == 1 and b"No space" in run.stderr
@@ -253,7 +260,7 @@ class TestEnding:
         process.stdin.write(b"x" * (1 << 20))
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert out == b"" and error == b"xenmm: interrupted\n"
 

@@ -1,7 +1,7 @@
 """What threads run at once without the interpreter's lock: no data race that gcc's ThreadSanitizer sees.
 
-The C parts stand alone in race.c, since a sanitizer sees all of a program that it built. ``make tsan`` also runs
-the modules themselves under it.
+The C parts stand alone in race.c, since a sanitizer sees all of a program that it built. ``make tsan`` also
+runs the modules themselves under it.
 """
 
 import platform
@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import xenmm
 from embeddings import run
+
+import xenmm
 
 PACKAGE = Path(xenmm.__file__).parent
 SOURCE = Path(__file__).parent / "support" / "race.c"

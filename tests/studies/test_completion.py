@@ -94,7 +94,7 @@ def test_fish(tmp_path, words):
 def test_zsh(tmp_path, words):
     script_in(tmp_path, "zsh", "_xenmm")
     run = subprocess.run(
-        ["zsh", "-f", "-c", ZSH, "zsh", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["zsh", "-f", "-c", ZSH, "zsh", *words], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     wanted = {("mac",): {"machines"}, **WANTED}[words]
     shown = ANSI.sub("", run.stdout)

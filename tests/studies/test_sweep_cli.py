@@ -152,7 +152,7 @@ class TestKilled:
         wait_for_cells(process, out, 20)
         workers = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        text, err = process.communicate(timeout=60)
+        text, err = process.communicate(timeout=900)
         assert (process.returncode, text) == (130, "")
         assert err.count("\n") == 1 and err.startswith("xenmm: interrupted: ")
         assert f"of {CELLS} cells are in out; the same command goes on from there" in err
@@ -220,7 +220,7 @@ class TestFullDisk:
     def test_a_read_only_folder(self, logs, tmp_path, small):
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         process = start("logs", "-o", small / "out", cwd=tmp_path)
-        text, err = process.communicate(timeout=60)
+        text, err = process.communicate(timeout=900)
         assert (process.returncode, text) == (2, "")
         assert err.startswith(f"xenmm: error: {small / 'out'}: ") and err.count("\n") == 1
 

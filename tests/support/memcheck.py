@@ -1,8 +1,8 @@
 """A short run of all that is compiled under valgrind's memcheck: ``make memcheck``.
 
-No error, and no block lost for good, may have one of the package's modules on its stack; the interpreter's and
-NumPy's own are counted and let pass, so that no file of suppressions is needed. First the search must find what
-is known to be there: the conversion of an array that nobody filled.
+No error, and no block lost for good, may have one of the package's modules on its stack; the interpreter's
+and NumPy's alone are counted and let pass, so that no file of suppressions is needed. First the search must
+find what is known to be there: the conversion of an array that nobody filled.
 
 Valgrind knows no AVX-512, and its processor says so: the loops that are left all run, and are named.
 """
@@ -83,7 +83,7 @@ def control():
 
 
 def errors(report, show):
-    """The errors of a report by kind: those with one of the package's modules on the stack, and the others."""
+    """Errors of a report by kind: those with one of the package's modules on the stack, and the others."""
     package = str(Path(xenmm.__file__).parent)
     ours, others = collections.Counter(), collections.Counter()
     for error in ElementTree.parse(report).getroot().iter("error"):

@@ -30,7 +30,7 @@ def record(name):
 
 
 def put_run(path, name, facts):
-    """Put what a run found in the place of an earlier run of that name, in a record of many, with date and commit."""
+    """Put what a run found, with date and commit, in the place of an earlier run of that name in a record."""
     path = Path(path)
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
     runs[name] = {"date": datetime.date.today().isoformat(), "commit": commit(), **facts}

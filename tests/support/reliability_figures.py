@@ -3,7 +3,8 @@
 import functools
 
 import mutants
-from records import record
+import sanitized
+from records import ROOT, record
 
 
 def fuzzed(target, name):
@@ -73,6 +74,59 @@ def coverage_table():
     return "\n".join(rows) + "\n"
 
 
+def _runs(kind):
+    return [run for name, run in record("memory")["runs"].items() if name.partition(":")[0] == kind]
+
+
+def suite_under_asan(outcome):
+    """Tests of the whole suite that ``passed`` or ``failed``, run in one part or in several."""
+    runs = _runs("address")
+    parts = [part for run in runs for part in run["tests"]]
+    files = (ROOT / "tests").rglob("test_*.py")
+    every = {sanitized.folder(file.relative_to(ROOT).as_posix()) for file in files}
+    if sorted(parts) != sorted(every):
+        raise ValueError(f"the record is of {parts}, and the suite is {sorted(every)}")
+    return sum(run[outcome] for run in runs)
+
+
+def memory_table():
+    """What ran under which tool, and what it found."""
+    (threads,), (memcheck,) = _runs("thread"), _runs("memcheck")
+    cases = f"{sum(memcheck['cases'].values())} cases, loops {', '.join(memcheck['loops'])}"
+    rows = {
+        "address": ("asan", f"{suite_under_asan('passed'):,} tests", suite_under_asan("failed")),
+        "thread": ("tsan", f"{threads['passed']} tests", threads["failed"]),
+        "memcheck": ("memcheck", cases, sum(memcheck["package"].values())),
+    }
+    lines = ["| make | ran | findings | processor time | dates | commits |"]
+    lines.append("| --- | ---: | ---: | ---: | --- | --- |")
+    for kind, (name, ran, found) in rows.items():
+        runs = _runs(kind)
+        minutes = sum(run["cpu_seconds"] for run in runs) / 60
+        dates, commits = (", ".join(dict.fromkeys(run[k] for run in runs)) for k in ("date", "commit"))
+        lines.append(f"| {name} | {ran} | {found} | {minutes:.1f} min | {dates} | {commits} |")
+    return "\n".join(lines) + "\n"
+
+
+def left_out_table():
+    """Tests that the whole suite under the address sanitizer leaves out, with the reason."""
+    counts = {
+        name: sum(run["left_out"].get(name, 0) for run in _runs("address")) for name in sanitized.LEFT_OUT
+    }
+    rows = [f"| `{name}` | {counts[name]} | {why} |" for name, why in sanitized.LEFT_OUT.items()]
+    return "\n".join(["| tests | number | why |", "| --- | ---: | --- |", *rows]) + "\n"
+
+
 NAMES = {
-    f.__name__: f for f in (fuzzed, fuzzing_table, grown, mutation_table, survivors_table, coverage_table)
+    f.__name__: f
+    for f in (
+        fuzzed,
+        fuzzing_table,
+        grown,
+        mutation_table,
+        survivors_table,
+        coverage_table,
+        memory_table,
+        left_out_table,
+    )
 }

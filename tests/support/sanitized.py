@@ -13,8 +13,8 @@ from records import put_run
 
 #: Tests by the start of their names.
 LEFT_OUT = {
-    "tests/machine/test_state.py::test_no_address_space_is_a_clear_error": "the sanitizer's shadow needs terabytes "
-    "of the address space that the test takes away",
+    "tests/machine/test_state.py::test_no_address_space_is_a_clear_error": "the sanitizer's shadow needs "
+    "terabytes of the address space that the test takes away",
     "tests/test_hostile.py::test_512_mib_of_memory_are_enough_or_the_lack_is_told": "the same",
     "tests/test_leaks.py": "what is freed is kept for a while, so that its use is seen: memory is not flat",
     "tests/test_race.py": "builds with another sanitizer, and two do not go together",
