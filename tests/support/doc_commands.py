@@ -27,7 +27,9 @@ from xenmm.maps import bundled, open_map
 NOT_RUN = {
     "make run": "CI's first step: it builds the environment that the tests run in",
     "make test": "the suite that would run it",
-    "make asan": "minutes: CI runs a slice of it",
+    "make asan": "a quarter of an hour: CI's own step",
+    "make tsan": "minutes: CI's own step",
+    "make memcheck": "CI's own step",
     "make coverage": "CI's own step",
     "make fuzz TARGET=text SECONDS=3600": "an hour: CI runs a slice of it",
     "make leaks RECORD=benchmarks/records/reliability/leaks.json": "minutes: a test runs a part of it",
