@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from embeddings import run
+from tree import SOURCE, needs_source
 
 import xenmm
 
-PACKAGE = Path(xenmm.__file__).parent
-SOURCE = Path(__file__).parent / "support" / "race.c"
+PROGRAM = Path(__file__).parent / "support" / "race.c"
 GIB = 1 << 30
 RAM = {
     "mask": [(0, 2 * GIB), (4 * GIB, 8 * GIB), (1024 * GIB, 1028 * GIB)],
@@ -32,7 +32,10 @@ def library():
     return found if Path(found).is_absolute() else None
 
 
-pytestmark = pytest.mark.skipif(library() is None, reason="no gcc for x86-64 with libtsan here")
+pytestmark = [
+    needs_source,
+    pytest.mark.skipif(library() is None, reason="no gcc for x86-64 with libtsan here"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,8 @@ def program(tmp_path_factory):
         host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram, ram), f"xen-{kind}")
         assert host.compression.kind == kind
         (folder / f"{kind}.h").write_text(host.export("c", prefix=kind))
-    includes = [f"-I{at}" for at in (folder, PACKAGE, PACKAGE / "include")]
-    run("gcc", "-O1", "-g", "-fsanitize=thread", "-pthread", *includes, SOURCE, "-o", folder / "race")
+    includes = [f"-I{at}" for at in (folder, SOURCE, SOURCE / "include")]
+    run("gcc", "-O1", "-g", "-fsanitize=thread", "-pthread", *includes, PROGRAM, "-o", folder / "race")
     return folder / "race"
 
 
