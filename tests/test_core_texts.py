@@ -3,6 +3,7 @@
 The vectors are the slow model's (tests/support/make_vectors.py). Both texts are asked by mode and in general.
 """
 
+import ctypes
 import functools
 import json
 import os
@@ -13,9 +14,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from hosts import assorted_params, make_host
+from hosts import assorted_params, domain_edges, make_host
 from make_vectors import TARGET, vectors
-from oracle import CONVERSIONS
+from oracle import CONVERSIONS, RECORD_BYTES, U64, Oracle
 from tree import needs_source
 
 import xenmm
@@ -25,7 +26,15 @@ INCLUDE = ROOT / "include"
 CC = shutil.which(os.environ.get("CC", "cc"))
 CXX = shutil.which(os.environ.get("CXX", "c++"))
 QUIET = ["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]
-GENERIC_ONLY = {"page_to_virt", "page_to_mfn_to_virt"}
+#: The texts' other functions, which no array and no method has.
+PARTS = (
+    *("maddr_to_directmapoff", "directmapoff_to_maddr", "mfn_compressible", "mfn_in_directmap"),
+    *("maddr_in_directmap", "group_valid", "page_valid", "virt_in_image", "virt_in_directmap"),
+    *("pdx_to_page", "page_to_pdx"),
+)
+FUNCTIONS = (*CONVERSIONS, "mfn_valid", *PARTS)
+JUDGES = {name for name in FUNCTIONS if "_to_" not in name}
+GENERIC_ONLY = {"page_to_virt", "page_to_mfn_to_virt", *PARTS[4:]}
 
 needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler")
 
@@ -118,8 +127,8 @@ def c_answers():
     """The function `answer`: prints generic, by-mode and checked results of conversion number n."""
     lines = ["static void answer(const xenmm_params *p, unsigned conversion, uint64_t x) {"]
     lines += ["uint64_t generic = 0, by_mode = 0, checked = 0; int error = -1;", "switch (conversion) {"]
-    for number, name in enumerate((*CONVERSIONS, "mfn_valid")):
-        cast = "(uint64_t)" if name == "mfn_valid" else ""
+    for number, name in enumerate(FUNCTIONS):
+        cast = "(uint64_t)" if name in JUDGES else ""
         generic = f"{cast}xenmm_{name}(p, x)"
         if name == "page_to_mfn_to_virt":
             generic = "xenmm_mfn_to_virt(p, xenmm_page_to_mfn(p, x))"
@@ -128,7 +137,7 @@ def c_answers():
             modes = [f"{cast}xenmm_{mode}_{name}(p, x)" for mode in ("none", "mask", "offset")]
             by_mode = f"p->mode == 0 ? {modes[0]} : p->mode == 1 ? {modes[1]} : {modes[2]}"
         lines.append(f"case {number}: generic = {generic}; by_mode = {by_mode};")
-        if name not in ("mfn_valid", "page_to_mfn_to_virt"):
+        if name in CONVERSIONS and name != "page_to_mfn_to_virt":
             lines.append(f"error = (int)xenmm_{name}_checked(p, x, &checked);")
         lines.append("break;")
     lines += ["default: break; }", 'printf("%" PRIx64 " %" PRIx64 " %d %" PRIx64 "\\n",']
@@ -136,7 +145,39 @@ def c_answers():
     return "\n".join(lines)
 
 
+def models_of_parts(params):
+    """The slow model's answers to the other functions, and of each the conversion with the same inputs."""
+    model = Oracle(params)
+    image = model.image or (0, 0)
+    return {
+        "maddr_to_directmapoff": (model.maddr_to_directmapoff, "maddr_to_virt"),
+        "directmapoff_to_maddr": (model.directmapoff_to_maddr, "maddr_to_virt"),
+        "mfn_compressible": (model.compressible, "mfn_to_virt"),
+        "mfn_in_directmap": (lambda mfn: model.in_domain("mfn_to_virt", mfn), "mfn_to_virt"),
+        "maddr_in_directmap": (lambda maddr: model.in_domain("maddr_to_virt", maddr), "maddr_to_virt"),
+        "group_valid": (model.group_valid, "pdx_to_mfn"),
+        "page_valid": (lambda page: model.in_domain("page_to_mfn", page), "page_to_mfn"),
+        "virt_in_image": (lambda virt: image[0] <= virt < image[1], "virt_to_mfn"),
+        "virt_in_directmap": (lambda virt: model.direct_map <= virt < model.direct_map_end, "virt_to_mfn"),
+        "pdx_to_page": (lambda pdx: (model.frame_table + RECORD_BYTES * pdx) % U64, "pdx_to_mfn"),
+        "page_to_pdx": (lambda page: (page - model.frame_table) % U64 // RECORD_BYTES, "page_to_mfn"),
+    }
+
+
+def questions_of_parts():
+    for which, entry in enumerate(recorded().values()):
+        params = {**entry["params"], "pdx_group_valid": bytes.fromhex(entry["params"]["pdx_group_valid"])}
+        for name, (model, alike) in models_of_parts(params).items():
+            for x in domain_edges(params, alike):
+                yield which, FUNCTIONS.index(name), name, x, int(model(x)), 2
+
+
+@functools.cache
 def questions():
+    return [*questions_of_vectors(), *questions_of_parts()]
+
+
+def questions_of_vectors():
     for which, entry in enumerate(recorded().values()):
         for conversion, name in enumerate((*CONVERSIONS, "mfn_valid")):
             column = entry["conversions"][name]
@@ -153,7 +194,7 @@ def check_c(tmp_path, compiler, standard, suffix, *options, runner=()):
     program = tmp_path / "main"
     command = [compiler, standard, *options, *QUIET, f"-I{INCLUDE}", f"-I{tmp_path}", str(source), "-o"]
     subprocess.run([*command, str(program)], check=True, capture_output=True, text=True)
-    asked = list(questions())
+    asked = questions()
     typed = "".join(f"{which} {conversion} {x:x}\n" for which, conversion, _, x, _, _ in asked)
     started = [*runner, str(program)]
     printed = subprocess.run(started, input=typed, check=True, capture_output=True, text=True).stdout
@@ -269,7 +310,7 @@ def pyx_text():
     lines += ["    cdef const xenmm.xenmm_params *p = xenmm.xenmm_params_of(capsule)"]
     lines += ["    cdef uint64_t x, generic, by_mode", "    answers = []", "    for conversion, x in asked:"]
     lines += ["        generic = by_mode = 0"]
-    for number, name in enumerate((*CONVERSIONS, "mfn_valid")):
+    for number, name in enumerate(FUNCTIONS):
         generic = f"xenmm.{name}(p, x)"
         if name == "page_to_mfn_to_virt":
             generic = "xenmm.mfn_to_virt(p, xenmm.page_to_mfn(p, x))"
@@ -338,3 +379,28 @@ def test_header_is_quiet_alone_and_twice(tmp_path):
         subprocess.run(
             [*command, "-o", str(tmp_path / "alone.o")], check=True, capture_output=True, text=True
         )
+
+
+@needs_cc
+@needs_source
+@pytest.mark.parametrize("digits", [[], ["-DCPYTHON_DIGITS_OFF"]], ids=["digits", "calls"])
+def test_integers_are_taken_alike_with_and_without_their_digits(tmp_path, digits):
+    source, library = tmp_path / "take.c", tmp_path / "take.so"
+    source.write_text(
+        '#include "_integers.h"\n'
+        "int take(PyObject *o, uint64_t *value) { return xenmm_int_as_u64(o, value); }\n"
+    )
+    folders = [f"-I{ROOT}", f"-I{sysconfig.get_paths()['include']}"]
+    subprocess.run(
+        [CC, "-shared", "-fPIC", "-O1", *digits, *folders, str(source), "-o", str(library)], check=True
+    )
+    take = ctypes.PyDLL(library).take
+    take.argtypes = [ctypes.py_object, ctypes.POINTER(ctypes.c_uint64)]
+    edges = [(1 << bits) + step for bits in range(130) for step in (-1, 0, 1)]
+    for x in [*edges, *(-x for x in edges), True, 1.0, "1"]:
+        value = ctypes.c_uint64(5)
+        fits = type(x) is int and 0 <= x < U64
+        # An exception that it left behind would be raised here.
+        assert take(x, value) == fits, x
+        if fits:
+            assert value.value == x

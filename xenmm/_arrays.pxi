@@ -59,22 +59,20 @@ cdef bint _is_array(object x) except -1:
     return PyArray_Check(x)
 
 
-cdef int _require_type(object x, str name) except -1:
+cdef void _require_type(object x, str name) except *:
     """A plain ndarray (or memmap): what other subclasses mean by their elements is not known here."""
     if not PyArray_CheckExact(x) and type(x) is not sys.modules["numpy"].memmap:
         raise TypeError(f"{name} is a {type(x).__name__}; pass a plain array, numpy.asarray({name})")
-    return 0
 
 
 cdef inline bint _is_u64(PyArrayObject *a) noexcept:
     return PyArray_ISUNSIGNED(a) and PyArray_ITEMSIZE(a) == 8
 
 
-cdef int _require_u64(object x, str name) except -1:
+cdef void _require_u64(object x, str name) except *:
     _require_type(x, name)
     if not _is_u64(<PyArrayObject *>x):
         raise TypeError(f"{name} has dtype {x.dtype}, not uint64; convert it by {name}.astype('uint64')")
-    return 0
 
 
 cdef void _extent(PyArrayObject *a, char **start, char **end) noexcept nogil:
@@ -129,7 +127,7 @@ cdef bint _self_overlap(PyArrayObject *a):
     return False
 
 
-cdef int _require_out(object x, object out, Conversion what, str name) except -1:
+cdef void _require_out(object x, object out, Conversion what, str name) except *:
     """out= is a plain writable array of the right dtype and shape, and is x or apart from it."""
     if not _is_array(out):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
@@ -141,13 +139,13 @@ cdef int _require_out(object x, object out, Conversion what, str name) except -1
     if what != XK_MFN_VALID and not _is_u64(o):
         raise TypeError(f"out has dtype {out.dtype}, not uint64")
     if x is out and PyArray_ISWRITEABLE(o) and PyArray_IS_C_CONTIGUOUS(o):
-        return 0
+        return
     if not _same_shape(a, o):
         raise ValueError(f"out has shape {out.shape}, {name} has {x.shape}")
     if not PyArray_ISWRITEABLE(o):
         raise ValueError("out is read-only")
     if PyArray_SIZE(o) == 0:
-        return 0
+        return
     if _self_overlap(o):
         raise ValueError("elements of out overlap each other in memory")
     cdef char *a_start
@@ -157,7 +155,7 @@ cdef int _require_out(object x, object out, Conversion what, str name) except -1
     _extent(a, &a_start, &a_end)
     _extent(o, &o_start, &o_end)
     if a_end <= o_start or o_end <= a_start or _same_layout(a, o):
-        return 0
+        return
     numpy = sys.modules["numpy"]
     try:
         shared = numpy.shares_memory(x, out, max_work=100_000)
@@ -165,7 +163,6 @@ cdef int _require_out(object x, object out, Conversion what, str name) except -1
         shared = True
     if shared:
         raise ValueError(f"out overlaps {name} in part; it must be {name} itself or apart from it")
-    return 0
 
 
 cdef inline npy_intp _run(

@@ -92,7 +92,7 @@ cdef uint32_t _shift_of(object mapping, str name) except? 0:
     return value
 
 
-cdef int _fill_lookup(object mapping, str name, uint64_t unused, uint64_t *table) except -1:
+cdef void _fill_lookup(object mapping, str name, uint64_t unused, uint64_t *table) except *:
     values = mapping.get(name, ())
     if len(values) > XENMM_LOOKUP_ENTRIES:
         raise ConfigError(f"boot parameter {name} has {len(values)} entries; at most 64 fit")
@@ -100,10 +100,9 @@ cdef int _fill_lookup(object mapping, str name, uint64_t unused, uint64_t *table
     for i in range(XENMM_LOOKUP_ENTRIES):
         # Differences of frames are kept modulo 2^64, as Xen's unsigned long keeps them.
         table[i] = <uint64_t>(values[i] & ((1 << 64) - 1)) if i < len(values) else unused
-    return 0
 
 
-cdef int _fill(xenmm_params *p, object mapping) except -1:
+cdef void _fill(xenmm_params *p, object mapping) except *:
     mode = mapping.get("pdx_compression", "none")
     if mode not in _MODES:
         raise ConfigError(f"boot parameter pdx_compression must be none, mask or offset, got {mode!r}")
@@ -145,7 +144,6 @@ cdef int _fill(xenmm_params *p, object mapping) except -1:
     if mapping.get("xen_phys_start") is not None:
         p.xen_phys_start = _u64_of(mapping, "xen_phys_start")
         p.xen_image_bytes = p.xen_virt_end - p.xen_virt_start
-    return 0
 
 
 cdef class _ParameterPage:

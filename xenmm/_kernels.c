@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__)
 #define XK_X86 1
 #include <immintrin.h>
 #else

@@ -102,19 +102,12 @@ typedef struct xt_functions {
     uint64_t (*access)(xt_engine *, uint64_t virt, unsigned kind, uint64_t size, int once);
 } xt_functions;
 
-#if defined(__GNUC__) || defined(__clang__)
 #define XT_INLINE static inline __attribute__((always_inline))
 #define XT_COLD __attribute__((noinline))
 #define XT_PREFETCH_LINE(p) __builtin_prefetch(p, 1)
 #define XT_FIRST_BIT(x) ((unsigned)__builtin_ctzll(x))
-#else
-#define XT_INLINE static inline
-#define XT_COLD
-#define XT_PREFETCH_LINE(p) ((void)(p))
-static inline unsigned XT_FIRST_BIT(uint64_t x) { unsigned n = 0; while (!(x & 1)) { x >>= 1; n++; } return n; }
-#endif
 
-#if (defined(__x86_64__) || defined(_M_X64)) && defined(__GNUC__)
+#if defined(__x86_64__)
 #define XT_X86 1
 #include <immintrin.h>
 #endif

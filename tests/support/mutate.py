@@ -64,10 +64,9 @@ GROUPS = {
         (["xenmm/_facts.pyx"], ["_facts"], [["tests/test_facts.py", "tests/boot"]]),
     ],
 }  # fmt: skip
-OBJECTS = ("_core", "_kernels", "_timing", "_machine", "_embed", "_facts")
 #: As setup.py has them.
 DIRECTIVES = "binding=False,boundscheck=False,wraparound=False,initializedcheck=False,cdivision=True"
-CC = os.environ.get("CC", "cc")
+CC, SUFFIX = os.environ.get("CC", "cc"), sysconfig.get_config_var("EXT_SUFFIX")
 #: Seconds of processor time for each process of the first stage and of the others; of the clock for any.
 CPU_LIMITS, TIMEOUT = (40, 120), 3600
 
@@ -122,16 +121,18 @@ def mutants(group):
 
 
 class Copy:
-    """A copy of the tree with everything built, in which one mutant after another is made and undone."""
+    """A copy of the tree and of what is built, in which one mutant after another is made and undone."""
 
-    def __init__(self, root):
+    def __init__(self, root, objects):
         self.root = root
         listed = ["git", "-C", str(ROOT), "ls-files", "-z"]
         for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split("\0"):
             if name and (ROOT / name).exists():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
-        if not self.build(OBJECTS):
+        for path in ROOT.glob(f"xenmm/*{SUFFIX}"):
+            shutil.copy2(path, self.root / "xenmm")
+        if not self.build(objects):
             raise SystemExit("xenmm does not compile without any change")
         self.clean = {path: path.read_bytes() for path in self.root.glob("xenmm/*.*o")}
 
@@ -157,8 +158,7 @@ class Copy:
             return False
         for module in {"_core" if name == "_kernels" else name for name in objects}:
             parts = [f"xenmm/{part}.o" for part in {"_core": ["_core", "_kernels"]}.get(module, [module])]
-            target = f"xenmm/{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
-            self.run([CC, "-shared", *parts, "-o", target]).check_returncode()
+            self.run([CC, "-shared", *parts, "-o", f"xenmm/{module}{SUFFIX}"]).check_returncode()
         return True
 
     def noticed(self, tests, seconds):
@@ -191,11 +191,16 @@ class Copy:
                 built.write_bytes(content)
 
 
-def tried(chosen, count, jobs):
-    """Try mutants in their order until ``count`` have compiled; what a record says of each."""
+def objects_of(group):
+    return {name for _, objects, _ in GROUPS[group] for name in objects}
+
+
+def tried(group, chosen, count, jobs):
+    """Try mutants of a group in their order until ``count`` have compiled; what a record says of each."""
     copies, killers, rows = queue.SimpleQueue(), {}, []
     with ThreadPoolExecutor(jobs) as pool, tempfile.TemporaryDirectory() as folder:
-        for copy in pool.map(Copy, [Path(folder, str(job)) for job in range(jobs)]):
+        folders = [Path(folder, str(job)) for job in range(jobs)]
+        for copy in pool.map(Copy, folders, itertools.repeat(objects_of(group))):
             copies.put(copy)
 
         def judge(row, *mutant):
@@ -240,7 +245,7 @@ def main():
     if arguments.survivors:
         before = next(g for g in json.loads(arguments.record.read_text())["groups"] if g["group"] == group)
         seed, chosen = before["seed"], again(before, every)
-    rows = tried(chosen, min(arguments.count, len(chosen)), arguments.jobs)
+    rows = tried(group, chosen, min(arguments.count, len(chosen)), arguments.jobs)
     survivors = [row for row in rows if row["fate"] == "survives"]
     killed = before["killed"] + sum(row["fate"] == "killed" for row in rows)
     print(f"{group}: {killed} of {killed + len(survivors)} killed; {len(every)} places in all")
