@@ -28,6 +28,7 @@ from pathlib import Path
 
 from mutants import key
 from records import ROOT, commit, write_record
+from tree import copy_tree
 
 #: What stands for what. Each has the same place in the grammar, so that nearly every mutant still compiles.
 OPERATORS = {
@@ -125,11 +126,8 @@ class Copy:
 
     def __init__(self, root, objects):
         self.root = root
-        listed = ["git", "-C", str(ROOT), "ls-files", "-z"]
-        for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split("\0"):
-            if name and (ROOT / name).exists():
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.root / name)
+        root.mkdir()
+        copy_tree(root)
         for path in ROOT.glob(f"xenmm/*{SUFFIX}"):
             shutil.copy2(path, self.root / "xenmm")
         if not self.build(objects):
