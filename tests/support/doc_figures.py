@@ -24,6 +24,7 @@ from typing import Any
 import conversion_figures
 import doc_commands
 import linux_figures
+import reach_figures
 import record_figures
 import reliability_figures
 import sweep_figures
@@ -150,6 +151,7 @@ NAMES: dict[str, Any] = (
     | linux_figures.NAMES
     | record_figures.NAMES
     | reliability_figures.NAMES
+    | reach_figures.NAMES
     | torture_figures.NAMES
     | sweep_figures.NAMES
 )

@@ -1,0 +1,47 @@
+"""Figures of docs/reliability.md: every Python, a long replay, every public callable."""
+
+from records import record
+
+_OUTCOMES = ("passed", "skipped", "failed")
+
+
+def pythons_table():
+    """What became of the suite on each Python, from the records of ``make pythons``."""
+    found = record("pythons")
+    rows = [
+        "| Python | passed | skipped | failed | date | commit |",
+        "| --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for row in found["pythons"].values():
+        counts = " | ".join(f"{row[name]:,}" for name in _OUTCOMES)
+        rows.append(f"| {row['python']} | {counts} | {row['date']} | {row['commit']} |")
+    rows += [f"| {version} | untested | | | | |" for version in found["untested"]]
+    return "\n".join(rows) + "\n"
+
+
+def replay_record():
+    """The long replay, in a few sentences."""
+    found = record("hostile")
+    run = found["replay"]
+    speed = run["accesses"] / run["cpu_seconds"] / 1e6
+    return (
+        f"{run['accesses']:,} accesses of `{run['workload']}` on {run['machine']}, {run['uarch']}, in "
+        f"{run['cpu_seconds']:.0f} s of processor time, {speed:.0f} million a second. {run['misses']:,} "
+        f"lines are missed, and not one count is off. {run['settled_bytes'] >> 20} MiB are resident, and "
+        f"{run['grown_bytes']:,} bytes more at the most. {found['date']}, commit {found['commit']}.\n"
+    )
+
+
+def api_record():
+    """How often the public callables were called, in a few sentences."""
+    found = record("api")
+    rows, (first, end) = found["targets"].values(), found["seeds"]
+    calls, results, refused = (sum(row[name] for row in rows) for name in ("calls", "results", "refused"))
+    return (
+        f"{calls:,} calls of {len(rows)} callables gave {results:,} results and {refused:,} refusals, all as "
+        f"they must be, in {found['cpu_seconds']:.0f} s of processor time. Seeds {first} to {end - 1}, "
+        f"{found['date']}, commit {found['commit']}.\n"
+    )
+
+
+NAMES = {f.__name__: f for f in (pythons_table, replay_record, api_record)}
