@@ -19,7 +19,7 @@ texts = st.text(max_size=8) | st.sampled_from(
 numpy_scalars = st.sampled_from(
     [
         *(np.uint64((1 << 64) - 1), np.int64(-1), np.uint8(3), np.float64(2), np.float32("nan"), np.bool_(1)),
-        *(np.str_("2m"), np.bytes_(b"x"), np.datetime64("NaT"), np.complex128(1j), np.void(b"abcd")),
+        *(np.str_("2m"), np.bytes_(b"x"), np.datetime64("NaT", "s"), np.complex128(1j), np.void(b"abcd")),
     ]
 )
 DTYPES = ("u8", "<u8", ">u8", "i8", "u4", "u1", "u2", "?", "f8", "f4", "c16", "O", "S4", "U3", "M8[s]", "V8")

@@ -13,10 +13,16 @@ def pythons_table():
         "| --- | ---: | ---: | ---: | --- | --- |",
     ]
     for row in found["pythons"].values():
-        counts = " | ".join(f"{row[name]:,}" for name in _OUTCOMES)
-        rows.append(f"| {row['python']} | {counts} | {row['date']} | {row['commit']} |")
+        rows.append(_python_row(row["python"], row))
+        if "again" in row:
+            rows.append(_python_row("of it, what failed, mended", row["again"]))
     rows += [f"| {version} | untested | | | | |" for version in found["untested"]]
     return "\n".join(rows) + "\n"
+
+
+def _python_row(name, row):
+    counts = " | ".join(f"{row[outcome]:,}" for outcome in _OUTCOMES)
+    return f"| {name} | {counts} | {row['date']} | {row['commit']} |"
 
 
 def replay_record():

@@ -1,9 +1,10 @@
 """The wheel of every Python that is found here, each with the tests: ``make pythons``.
 
-python tests/support/run_pythons.py [--record FILE] [--only VERSION] [PYTEST_ARGUMENT ...]
+python tests/support/run_pythons.py [--record FILE] [--only VERSION] [--again] [PYTEST_ARGUMENT ...]
 
 Each gets an environment and a copy of the tree of its own, in which the package is the installed wheel and
-nothing else. A Python that is supported and not found here is named as untested.
+nothing else. A Python that is supported and not found here is named as untested. Tests of a recorded run that
+failed, and were mended, are run ``--again``: that is recorded beside the run, not in place of it.
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def run_tests(python: Path, folder: Path, arguments: list[str]) -> dict[str, int
         print(*(folder / "log").read_text(errors="replace").splitlines()[-200:], sep="\n")
     if done.returncode not in (0, 1):
         sys.exit(f"run_pythons: pytest ended with {done.returncode}")
+    return counted(folder / "tests.xml")
+
+
+def counted(report: Path) -> dict[str, int]:
+    """Count the tests of a report in JUnit's XML by what became of them."""
     counts = dict.fromkeys(_OUTCOMES, 0)
-    for case in ElementTree.parse(folder / "tests.xml").iter("testcase"):
+    for case in ElementTree.parse(report).iter("testcase"):
         inside = {child.tag for child in case}
-        outcome = (
-            "failed" if inside & {"failure", "error"} else "skipped" if "skipped" in inside else "passed"
-        )
-        counts[outcome] += 1
+        failed = bool(inside & {"failure", "error"})
+        counts["failed" if failed else "skipped" if "skipped" in inside else "passed"] += 1
     return counts
 
 
@@ -73,9 +77,11 @@ def tested(python: Path, arguments: list[str]) -> dict[str, str | int]:
     return {"python": version, **counts}
 
 
-def add_to_record(path: Path, rows: dict[str, dict[str, str | int]]) -> None:
-    """Write the rows into the record, in place of older ones of the same versions."""
+def add_to_record(path: Path, rows: dict[str, dict[str, str | int]], again: bool = False) -> None:
+    """Write the rows into the record, in place of older ones of the same versions, or beside them."""
     old = json.loads(path.read_text())["pythons"] if path.exists() else {}
+    if again:
+        rows = {version: {**old[version], "again": row} for version, row in rows.items()}
     kept = {version: row for version, row in old.items() if version not in untested()}
     pythons = dict(sorted({**kept, **rows}.items()))
     write_record(path, "xenmm-pythons/1", {"pythons": pythons, "untested": untested()})
@@ -86,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--record", type=Path)
     parser.add_argument("--only", choices=found())
+    parser.add_argument("--again", action="store_true")
     args, for_pytest = parser.parse_known_args()
     stamp = {"date": datetime.date.today().isoformat(), "commit": commit()}
     rows = {}
@@ -95,7 +102,7 @@ def main() -> None:
     for version in untested():
         print(f"Python {version}: untested, since there is none here")
     if args.record:
-        add_to_record(args.record, rows)
+        add_to_record(args.record, rows, args.again)
     sys.exit(any(row["failed"] for row in rows.values()))
 
 
