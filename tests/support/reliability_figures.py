@@ -74,45 +74,36 @@ def coverage_table():
     return "\n".join(rows) + "\n"
 
 
-def _runs(kind):
-    return [run for name, run in record("memory")["runs"].items() if name.partition(":")[0] == kind]
-
-
-def suite_under_asan(outcome):
-    """Tests of the whole suite that ``passed`` or ``failed``, run in one part or in several."""
-    runs = _runs("address")
-    parts = [part for run in runs for part in run["tests"]]
+def _whole_suite(run):
+    """A run, which must be of every part of the suite."""
     files = (ROOT / "tests").rglob("test_*.py")
-    every = {sanitized.folder(file.relative_to(ROOT).as_posix()) for file in files}
-    if sorted(parts) != sorted(every):
-        raise ValueError(f"the record is of {parts}, and the suite is {sorted(every)}")
-    return sum(run[outcome] for run in runs)
+    every = sorted({sanitized.folder(file.relative_to(ROOT).as_posix()) for file in files})
+    if run["tests"] != every:
+        raise ValueError(f"the record is of {run['tests']}, and the suite is {every}")
+    return run
 
 
 def memory_table():
     """What ran under which tool, and what it found."""
-    (threads,), (memcheck,) = _runs("thread"), _runs("memcheck")
+    runs = record("memory")["runs"]
+    suite, threads, memcheck = _whole_suite(runs["address"]), runs["thread"], runs["memcheck"]
     cases = f"{sum(memcheck['cases'].values())} cases, loops {', '.join(memcheck['loops'])}"
-    rows = {
-        "address": ("asan", f"{suite_under_asan('passed'):,} tests", suite_under_asan("failed")),
-        "thread": ("tsan", f"{threads['passed']} tests", threads["failed"]),
-        "memcheck": ("memcheck", cases, sum(memcheck["package"].values())),
-    }
-    lines = ["| make | ran | findings | processor time | dates | commits |"]
+    rows = (
+        ("asan", f"{suite['passed']:,} tests", suite["failed"], suite),
+        ("tsan", f"{threads['passed']} tests", threads["failed"], threads),
+        ("memcheck", cases, sum(memcheck["package"].values()), memcheck),
+    )
+    lines = ["| make | ran | findings | processor time | date | commit |"]
     lines.append("| --- | ---: | ---: | ---: | --- | --- |")
-    for kind, (name, ran, found) in rows.items():
-        runs = _runs(kind)
-        minutes = sum(run["cpu_seconds"] for run in runs) / 60
-        dates, commits = (", ".join(dict.fromkeys(run[k] for run in runs)) for k in ("date", "commit"))
-        lines.append(f"| {name} | {ran} | {found} | {minutes:.1f} min | {dates} | {commits} |")
+    for name, ran, found, run in rows:
+        minutes = run["cpu_seconds"] / 60
+        lines.append(f"| {name} | {ran} | {found} | {minutes:.1f} min | {run['date']} | {run['commit']} |")
     return "\n".join(lines) + "\n"
 
 
 def left_out_table():
     """Tests that the whole suite under the address sanitizer leaves out, with the reason."""
-    counts = {
-        name: sum(run["left_out"].get(name, 0) for run in _runs("address")) for name in sanitized.LEFT_OUT
-    }
+    counts = record("memory")["runs"]["address"]["left_out"]
     rows = [f"| `{name}` | {counts[name]} | {why} |" for name, why in sanitized.LEFT_OUT.items()]
     return "\n".join(["| tests | number | why |", "| --- | ---: | --- |", *rows]) + "\n"
 

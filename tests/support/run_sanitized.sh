@@ -33,6 +33,7 @@ done
 copy=$tree/build/sanitized/$kind
 mkdir -p "$copy"
 (cd "$copy" && find . -type f ! -name '*.so' ! -name '*.c' ! -path './build/*' -delete)
+commit=$(cd "$tree" && PYTHONPATH=tests/support "$python" -c 'import records; print(records.commit())')
 (cd "$tree" && git ls-files -z --cached --others --exclude-standard |
   tar -c --null -T - --ignore-failed-read) | tar -x -C "$copy"
 cd "$copy"
@@ -71,8 +72,9 @@ if [ "$kind" = thread ]; then
   "${run[@]}" tests/support/shared_array.py 2>race.log && { echo "a race that is there is not seen" >&2; exit 1; }
   grep -q 'WARNING: ThreadSanitizer: data race' race.log || { cat race.log >&2; exit 1; }
 fi
-"${run[@]}" -m pytest -p no:cacheprovider -p sanitized --counts counts.json "$@"
+rm -f outcomes.txt
+"${run[@]}" -m pytest -p no:cacheprovider -p sanitized --outcomes outcomes.txt "$@"
 if [ -n "${RECORD:-}" ]; then
   cd "$tree"
-  PYTHONPATH=tests/support "$python" tests/support/sanitized.py "$kind" "$copy/counts.json" "$RECORD"
+  PYTHONPATH=tests/support "$python" tests/support/sanitized.py "$kind" "$commit" "$RECORD" "$copy/outcomes.txt"
 fi

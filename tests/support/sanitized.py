@@ -1,9 +1,9 @@
-"""What ``make asan`` leaves out of the suite, with the reason, and what it counts: a plugin of pytest.
+"""The suite under a sanitizer: what is left out, with the reason, and what became of each test.
 
-``python tests/support/sanitized.py address|thread COUNTS RECORD`` puts the counts of a run into the record.
+A plugin of pytest, and ``python tests/support/sanitized.py KIND COMMIT RECORD OUTCOMES...``, which counts the
+outcomes into the record. A run that was ended goes on where it stood: what has an outcome is not run again.
 """
 
-import json
 import resource
 import sys
 from collections import Counter
@@ -22,58 +22,81 @@ LEFT_OUT = {
 }
 
 
+class Outcomes:
+    """Keeps what became of each test as lines of a file, and at the end the processor time of all of it."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.known = outcomes(path)[0] if self.path.exists() else {}
+
+    def pytest_collection_modifyitems(self, config, items):
+        planned, others = [], []
+        for item in items:
+            if item.nodeid.startswith(tuple(LEFT_OUT)):
+                self._add(f"left-out {item.nodeid}")
+            elif self.known.get(item.nodeid, "planned") == "planned":
+                self._add(f"planned {item.nodeid}")
+                planned.append(item)
+                continue
+            others.append(item)
+        config.hook.pytest_deselected(items=others)
+        items[:] = planned
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            self._add(f"{report.outcome} {report.nodeid}")
+
+    def pytest_sessionfinish(self):
+        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        self._add(f"seconds {sum(usage.ru_utime + usage.ru_stime for usage in usages):.0f}")
+
+    def _add(self, line):
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--outcomes", required=True, help="where what became of each test is kept")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Outcomes(config.getoption("outcomes")))
+
+
+def outcomes(*paths):
+    """What became of each test, by its name, and the processor seconds of all."""
+    found, seconds = {}, 0
+    for path in paths:
+        for line in Path(path).read_text().splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "seconds":
+                seconds += int(rest)
+            elif found.get(rest) != "failed":
+                found[rest] = word
+    return found, seconds
+
+
 def folder(name):
     """The part of the suite that a test belongs to: its folder, or ``tests`` itself."""
     return "/".join(name.partition("::")[0].split("/")[:-1][:2])
 
 
-class Counts:
-    """What became of the tests, and the processor time of all of it."""
-
-    def __init__(self, config):
-        self.config, self.outcomes, self.left_out, self.folders = config, Counter(), Counter(), set()
-
-    def pytest_collection_modifyitems(self, config, items):
-        out = {}
-        self.folders = {folder(item.nodeid) for item in items}
-        for item in items:
-            for start in LEFT_OUT:
-                if item.nodeid.startswith(start):
-                    out[item.nodeid] = start
-        self.left_out.update(out.values())
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in out])
-        items[:] = [item for item in items if item.nodeid not in out]
-
-    def pytest_runtest_logreport(self, report):
-        if report.when == "call" or report.outcome != "passed":
-            self.outcomes[report.outcome] += 1
-
-    def pytest_sessionfinish(self):
-        seconds = sum(
-            usage.ru_utime + usage.ru_stime
-            for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        )
-        facts = {
-            "tests": sorted(self.folders),
-            **{name: self.outcomes[name] for name in ("passed", "skipped", "failed")},
-            "left_out": dict(self.left_out),
-            "cpu_seconds": round(seconds),
-        }
-        Path(self.config.getoption("counts")).write_text(json.dumps(facts))
-
-
-def pytest_addoption(parser):
-    parser.addoption("--counts", required=True, help="where the counts are written")
-
-
-def pytest_configure(config):
-    config.pluginmanager.register(Counts(config))
-
-
-def main(kind, counts, record):
-    facts = json.loads(Path(counts).read_text())
-    put_run(record, f"{kind}: {' '.join(facts['tests'])}", facts)
+def main(kind, commit, record, *paths):
+    found, seconds = outcomes(*paths)
+    counts = Counter(found.values())
+    if counts["planned"]:
+        return f"{counts['planned']} tests have no outcome yet"
+    left_out = {start: sum(name.startswith(start) for name in found) for start in LEFT_OUT}
+    facts = {
+        "commit": commit,
+        "tests": sorted(set(map(folder, found))),
+        **{word: counts[word] for word in ("passed", "skipped", "failed")},
+        "left_out": {start: count for start, count in left_out.items() if count},
+        "cpu_seconds": seconds,
+    }
+    put_run(record, kind, facts)
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))
