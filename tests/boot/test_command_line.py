@@ -58,6 +58,12 @@ def test_options_that_stop_the_compression(line):
     assert boot(line).compression.kind == "none"
 
 
+def test_a_compression_switched_off_says_so():
+    chosen = boot("pdx-compress=off").compression
+    assert (chosen.method, chosen.reason) == ("mask", "switched off on the command line")
+    assert chosen.base == 4 * GIB
+
+
 def test_numa_off_keeps_the_compression_and_drops_hotplug():
     host = boot("numa=off")
     assert host.compression.kind == "mask"

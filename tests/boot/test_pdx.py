@@ -185,7 +185,16 @@ def test_no_trigger_below_or_across_4_gib():
     for ram in ([(1 << 20, 4 * GIB)], [(1 << 20, 6 * GIB)]):
         host = xenmm.boot(MemoryMap.from_ranges(ram, [*ram, (TIB, TIB + GIB)]))
         assert host.compression.base is None
-        assert "no RAM range starts" in host.compression.reason
+        assert host.compression.reason == "no RAM range starts at or above 4 GiB"
+
+
+def test_versions_before_compression_say_that_they_have_none():
+    # There is RAM at 4 GiB, at which a later version looks.
+    machine = MemoryMap.from_ranges([(1 << 20, 2 * GIB), (4 * GIB, 8 * GIB)], [(0, 8 * GIB)])
+    for profile in ("pre", "ext5t"):
+        chosen = xenmm.boot(machine, profile).compression
+        assert (chosen.kind, chosen.reason) == ("none", "this version compresses nothing")
+    assert xenmm.boot(machine, "xen-none").compression.reason == "built without compression"
 
 
 def test_entries_that_are_off_or_non_volatile_do_not_count():

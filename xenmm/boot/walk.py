@@ -72,11 +72,12 @@ def walk_ram(
     choose : callable
         Called once, with the address of the first range at or above 4 GiB.
     """
-    state = Walk(no_compression(profile.compression, "no RAM range starts at or above 4 GiB"), identity, 0, 0)
+    looked = profile.compression == "none" and not profile.modern
+    why = "this version compresses nothing" if looked else "no RAM range starts at or above 4 GiB"
+    state = Walk(no_compression(profile.compression, why), identity, 0, 0)
     _set_limits(state, profile, max_page)
     _map_early(state, ram, profile)
     limits_top = max_page if profile.modern else state.max_page
-    looked = profile.compression == "none" and not profile.modern
     for i, (start, end) in enumerate(ram):
         s, e = max(round_up(start, PAGE_SIZE), FIRST_RAM), round_down(end, PAGE_SIZE)
         if s >= e:
