@@ -68,6 +68,23 @@ def test_other_e820_entries_win_over_ram():
     assert [(r.start, r.end) for r in e820.lost] == [(512 * MIB, 513 * MIB)]
 
 
+def test_what_is_lost_says_why():
+    rows = (MemoryRange(0, 3 * GIB), MemoryRange(512 * MIB, 513 * MIB, "reserved"))
+    machine = MemoryMap((*rows, MemoryRange(200 * TIB, 200 * TIB + GIB)), format="linux-e820")
+    lost = setup_e820(machine, PROFILES["xen-offset"], mem=2 * GIB, availmem=GIB).lost
+    # 1 GiB of RAM, less the hole of 384 KiB and the reserved MiB, ends that much above 1 GiB.
+    end = GIB + 0x60000 + MIB
+    assert [(r.start, r.end, r.reason) for r in lost] == [
+        (512 * MIB, 513 * MIB, "another e820 entry overlaps it"),
+        (0xA0000, MIB, "the video hole below 1 MiB"),
+        (2 * GIB, 3 * GIB, "mem= on the command line"),
+        (200 * TIB, 200 * TIB + GIB, "mem= on the command line"),
+        (end, 2 * GIB, "availmem= on the command line"),
+    ]
+    (cut,) = setup_e820(MemoryMap.from_ranges([(MIB, 2 * TIB)]), PROFILES["pre"]).lost
+    assert (cut.start, cut.reason) == (TIB, "above 1 TiB, where this version's tables end")
+
+
 def test_ram_that_any_kernel_may_use_is_before_limits():
     rows = (
         MemoryRange(0, GIB),

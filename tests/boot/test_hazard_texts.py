@@ -122,6 +122,11 @@ def test_words(ram, srat, profile, code, text):
     assert named in text or code == "no-usable-ram"
 
 
+def test_without_usable_ram_the_ranges_are_what_the_firmware_has():
+    found = {h.code: h for h in xenmm.boot(MemoryMap.from_ranges([(0, 0x9F000)])).hazards}
+    assert found["no-usable-ram"].ranges == ((0, 0x9F000),)
+
+
 def test_another_architecture_is_named():
     machine = MemoryMap.from_ranges([(0x80000000, 0x100000000)])
     (hazard,) = xenmm.boot(MemoryMap(machine.ranges, None, arch="arm")).hazards

@@ -13,6 +13,7 @@ import pytest
 
 import xenmm
 from xenmm.boot.frozen import PARAMETERS
+from xenmm.boot.plan import BootOptions
 from xenmm.boot.profiles import PROFILES, get_profile
 from xenmm.firmware.memory_map import MemoryMap
 
@@ -58,7 +59,7 @@ def test_nothing_can_be_set(name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"profile": "xen-5"}, "unknown profile 'xen-5'; one of pre"),
+        ({"profile": "xen-5"}, "unknown profile 'xen-5'; one of pre, ext5t, fold, .*, xen-none"),
         ({"profile": None}, "unknown profile None"),
         ({"page_sizes": "4k"}, "'2m' or '1g'"),
         ({"hotplug": "yes"}, "hotplug is None, True or False, got 'yes'"),
@@ -91,6 +92,40 @@ def test_exports_and_machines_take_their_options():
     machine = host.machine(flavour="naive", cpus=3)
     assert machine.host is host
     assert (machine.options["flavour"], machine.options["cpus"]) == ("naive", 3)
+
+
+def test_options_of_nothing_said_are_those_of_2009():
+    assert xenmm.boot(MACHINE, "pre").options == BootOptions()
+
+
+#: Starts and ends in Xen's virtual address space: its config.h before the series of 2009, of it, and today.
+VIRTUAL = {
+    "pre": (
+        (0xFFFF830000000000, 0xFFFF840000000000), (0xFFFF828400000000, 0xFFFF828800000000),
+        (0xFFFF828000000000, 0xFFFF828400000000), (0xFFFF828C80000000, 0xFFFF828CC0000000),
+        0xFFFF828C00000000,
+    ),
+    "fold": (
+        (0xFFFF830000000000, 0xFFFF880000000000), (0xFFFF82F600000000, 0xFFFF830000000000),
+        (0xFFFF828000000000, 0xFFFF82C000000000), (0xFFFF82C480000000, 0xFFFF82C4C0000000),
+        0xFFFF82C400000000,
+    ),
+    "xen-mask": (
+        (0xFFFF830000000000, 0xFFFFFF8000000000), (0xFFFF82E000000000, 0xFFFF830000000000),
+        (0xFFFF828000000000, 0xFFFF82C000000000), (0xFFFF82D040000000, 0xFFFF82D080000000),
+        0xFFFF82D000000000,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", VIRTUAL)
+def test_virtual_layouts(profile):
+    params = xenmm.boot(MACHINE, profile).params
+    *spans, compat = VIRTUAL[profile]
+    for name, span in zip(("directmap", "frametable", "rdwr_mpt", "xen"), spans, strict=True):
+        assert (params[f"{name}_virt_start"], params[f"{name}_virt_end"]) == span
+    assert params["rdwr_compat_mpt_virt_start"] == compat
+    assert params["ro_mpt_virt_start"] == 0xFFFF800000000000
 
 
 def test_a_profile_can_be_given_itself():

@@ -7,6 +7,7 @@ import pytest
 import xenmm
 from xenmm.boot.frame_table import build_frame_table
 from xenmm.boot.m2p import build_compat_m2p, build_m2p, m2p_compat_vstart
+from xenmm.boot.page_tables import PageTables
 from xenmm.boot.profiles import PROFILES
 from xenmm.firmware.memory_map import MemoryMap
 
@@ -140,6 +141,10 @@ def test_stack_guards_split_the_top_of_node_0():
     assert (plain.leaf_1g - split.page_tables.leaf_1g, split.page_tables.leaf_4k - plain.leaf_4k) == (1, 512)
     start = split.virt_start
     assert (start + 8 * GIB - 2 * MIB, start + 8 * GIB, 4096) in split.extents()
+
+
+def test_page_tables_of_nothing_count_nothing():
+    assert set(PageTables().to_dict().values()) == {0}
 
 
 def test_stack_guards_pass_over_rows_that_are_off():

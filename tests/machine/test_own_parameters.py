@@ -78,6 +78,11 @@ def test_value_outside_64_bits_is_refused(value):
             host_with(OwnParameter("odd", "u", "r", given))
 
 
+def test_a_name_of_xens_is_told():
+    with pytest.raises(ConfigError, match=r"^parameter max_page is Xen's own$"):
+        OwnParameter("max_page", "u", "r", 1)
+
+
 @pytest.mark.parametrize("name", ["", "Rob", "9x", "a-b", "a b", "max_page", "xen_phys_start", 7, "a\n"])
 def test_names_that_are_none_or_ours_are_refused(name):
     with pytest.raises(ConfigError):

@@ -40,7 +40,7 @@ from records import ROOT, commit, record
 #: size, at other programs, at threads or at the tests' own data. What they alone notice counts as a survivor.
 GROUPS = {
     "boot": (
-        ["tests/boot"],
+        ["tests/boot", "tests/machine/test_own_parameters.py"],
         [
             "tests/boot/test_corner_maps.py::test_every_corner_is_reached",
             "tests/boot/test_host.py::test_cost_follows_the_ranges_and_not_the_span",
