@@ -61,6 +61,16 @@ def test_what_is_no_expression_is_refused(text: str) -> None:
         evaluate(text)
 
 
+@pytest.mark.parametrize(("depth", "fits"), [(59, True), (60, True), (61, False)])
+def test_sixty_parentheses_are_the_limit(depth: int, fits: bool) -> None:
+    text = "(" * depth + "7" + ")" * depth
+    if fits:
+        assert evaluate(text) == 7
+    else:
+        with pytest.raises(ExpressionError, match="nested too deeply"):
+            evaluate(text)
+
+
 @pytest.mark.parametrize(
     "text", ["(" * 200 + "1" + ")" * 200, "-" * 500 + "1", "1 ? " * 300 + "1" + ": 0" * 300]
 )

@@ -147,6 +147,13 @@ def test_the_printed_total_is_compared() -> None:
     assert warnings(read(TABLE.replace("4.8G", "5100273665")))
 
 
+def test_a_total_that_is_not_the_rows_is_told() -> None:
+    assert warnings(read(TABLE.replace("4.8G", "4.9G"))) == [
+        f"warning: lsmem.txt:1: lsmem states 4.9G on line; the rows hold {0x130000000} bytes"
+    ]
+    assert read(TABLE).stated.details == {"online": "4.8G"}
+
+
 def test_without_states_all_is_on_line_only_where_lsmem_says_so() -> None:
     rows = "RANGE SIZE\n0x0000000000000000-0x000000017fffffff 6G\n"
     total = "Total online memory: 6G\nTotal offline memory: "

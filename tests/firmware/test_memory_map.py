@@ -51,6 +51,12 @@ def test_ranges_that_are_no_pairs_of_integers_are_refused(ram):
         MemoryMap.from_ranges(ram)
 
 
+@pytest.mark.parametrize("ram", [5, None])
+def test_what_is_no_sequence_is_told(ram):
+    with pytest.raises(MemoryMapError, match=rf"ranges are a sequence of \(start, end\), got {ram}$"):
+        MemoryMap.from_ranges(ram)
+
+
 def test_srat_rows_default_to_enabled_and_to_nodes_of_their_own():
     found = MemoryMap.from_ranges([(0, 9)], [(0, 4), (4, 9, 3), (9, 12, 1, 7)])
     assert [(r.flags, r.node) for r in found.srat] == [(1, 0), (3, 1), (1, 7)]

@@ -127,6 +127,8 @@ def test_a_bad_range_is_refused_with_its_place_and_line(row: object, words: list
         ({"machine": "x"}, ["machine", "unknown key"]),
         ({"ranges": {}}, ["ranges", "need a list"]),
         ({"name": 3}, ["name", "need a text"]),
+        ({"arch": 3}, [": arch: ", "need a text"]),
+        ({"format": 3}, [": format: ", "need a text"]),
         ({"srat": [{"start": 0, "end": 1, "node": 1 << 32}]}, ["srat[0].node"]),
         ({"srat": [{"start": 0, "end": 1, "flags": "enabled"}]}, ["srat[0].flags", "'enabled'"]),
         ({"notes": [{"level": "fatal", "text": ""}]}, ["notes[0].level", "fatal"]),
