@@ -8,6 +8,7 @@ of these lines run when the package is imported. A seed picks COUNT places.
 
 import argparse
 import ast
+import contextlib
 import os
 import subprocess
 import sys
@@ -87,10 +88,12 @@ def main():
                  for file in files for n, (row, text) in enumerate(mutants_of(file))}  # fmt: skip
         if not survives(files[0], files[0].read_text(), group):
             sys.exit(f"{group}: the tests fail without any change")
-        for name in picked(every, arguments.count, arguments.seed):
-            file, row, text = every[name]
-            rows.append(row | {"fate": "survives" if survives(file, text, group) else "killed"})
-            print(f"{rows[-1]['fate']:9} {row['place']}: {row['text']} -> {row['change']}", flush=True)
+        # What is done when somebody stops it is a sample, too.
+        with contextlib.suppress(KeyboardInterrupt):
+            for name in picked(every, arguments.count, arguments.seed):
+                file, row, text = every[name]
+                rows.append(row | {"fate": "survives" if survives(file, text, group) else "killed"})
+                print(f"{rows[-1]['fate']:9} {row['place']}: {row['text']} -> {row['change']}", flush=True)
     put_result(arguments.group, arguments.seed, rows, len(every), arguments.record, tree)
 
 
