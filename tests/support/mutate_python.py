@@ -56,6 +56,7 @@ GROUPS = {
     "machine": (
         ["tests/machine"],
         [
+            "tests/machine/test_against_slow_model.py::TestStateful",
             "tests/machine/test_steps.py",
             "tests/machine/test_embedding.py",
             "tests/machine/test_threads.py",
