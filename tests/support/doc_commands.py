@@ -136,7 +136,7 @@ def _run(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=3600,
     )
     lines = done.stdout.splitlines()
     while lines and not lines[-1].strip():

@@ -83,14 +83,20 @@ def _whole_suite(run):
     return run
 
 
+def _share(run):
+    """Tests that ran, of those that would; what is skipped or left out is neither."""
+    ran = run["passed"] + run["failed"]
+    return f"{ran:,} of {ran + run['not_run']:,} tests"
+
+
 def memory_table():
     """What ran under which tool, and what it found."""
     runs = record("memory")["runs"]
     suite, threads, memcheck = _whole_suite(runs["address"]), runs["thread"], runs["memcheck"]
     cases = f"{sum(memcheck['cases'].values())} cases, loops {', '.join(memcheck['loops'])}"
     rows = (
-        ("asan", f"{suite['passed']:,} tests", suite["failed"], suite),
-        ("tsan", f"{threads['passed']} tests", threads["failed"], threads),
+        ("asan", _share(suite), suite["failed"], suite),
+        ("tsan", _share(threads), threads["failed"], threads),
         ("memcheck", cases, sum(memcheck["package"].values()), memcheck),
     )
     lines = ["| make | ran | findings | processor time | date | commit |"]

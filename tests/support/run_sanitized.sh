@@ -42,9 +42,9 @@ echo "building with $flags"
 CC=gcc XENMM_DEBUG=1 CFLAGS="$flags -fno-omit-frame-pointer" \
   "$python" setup.py --quiet build_ext --inplace >build.log 2>&1 || { cat build.log >&2; exit 1; }
 
-# Compilers and simulators are not what is tested: they run as ever.
+# Compilers, simulators and readers of manuals are not what is tested: they run as ever.
 mkdir -p programs
-for name in cc gcc c++ g++ aarch64-linux-gnu-gcc qemu-aarch64 valgrind; do
+for name in cc gcc c++ g++ aarch64-linux-gnu-gcc qemu-aarch64 valgrind groff man mandoc; do
   if real=$(command -v "$name"); then
     printf '#!/bin/sh\nexec /usr/bin/env -u LD_PRELOAD %s "$@"\n' "$real" >"programs/$name"
     chmod +x "programs/$name"
