@@ -37,6 +37,8 @@ NOT_RUN = {
     "make mutate GROUP=boot-outside COUNT=50": "ten minutes",
     "make mutate GROUP=engine COUNT=150": "an hour",
     "make api": "a minute: CI runs a slice of it",
+    "make api SECONDS=600": "ten minutes: CI runs a slice of it",
+    "make pythons": "a quarter of an hour: CI runs a slice of it",
     "make long-replay RECORD=benchmarks/records/reliability/hostile.json": "a test runs a part of it",
     "make leaks": "minutes: CI runs a slice of it",
     "make torture": "as long as asked: CI runs a slice of it",

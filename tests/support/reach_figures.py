@@ -1,5 +1,6 @@
 """Figures of docs/reliability.md: every Python, a long replay, every public callable."""
 
+from pythons import MINORS
 from records import record
 
 _OUTCOMES = ("passed", "skipped", "failed")
@@ -16,7 +17,10 @@ def pythons_table():
         rows.append(_python_row(row["python"], row))
         if "again" in row:
             rows.append(_python_row("of it, what failed, mended", row["again"]))
-    rows += [f"| {version} | untested | | | | |" for version in found["untested"]]
+    for version in (f"3.{minor}" for minor in MINORS):
+        if version not in found["pythons"]:
+            why = "untested: none found" if version in found["untested"] else "not run whole yet"
+            rows.append(f"| {version} | {why} | | | | |")
     return "\n".join(rows) + "\n"
 
 
@@ -42,10 +46,11 @@ def api_record():
     """How often the public callables were called, in a few sentences."""
     found = record("api")
     rows, (first, end) = found["targets"].values(), found["seeds"]
+    seeds = f"Seed {first}" if end == first + 1 else f"Seeds {first} to {end - 1}"
     calls, results, refused = (sum(row[name] for row in rows) for name in ("calls", "results", "refused"))
     return (
         f"{calls:,} calls of {len(rows)} callables gave {results:,} results and {refused:,} refusals, all as "
-        f"they must be, in {found['cpu_seconds']:.0f} s of processor time. Seeds {first} to {end - 1}, "
+        f"they must be, in {found['cpu_seconds']:.0f} s of processor time. {seeds}, "
         f"{found['date']}, commit {found['commit']}.\n"
     )
 
