@@ -5,9 +5,9 @@
 The places are a seeded sample of a group's files; one that does not compile makes room for the next. Each
 change is made in a copy of the tree, the objects that read the file are compiled without optimisation, and
 the tests of the group run, those first that usually notice soonest. A crash counts as noticed, and so does a
-loop without end. What no test notices is a survivor: it stands in the record until a test kills it
-(``--survivors`` tries these again and no others). In the end the tests that noticed something are run without
-any change, and must pass.
+loop without end. What no test notices is a survivor. ``--survivors`` tries those of the record again, but for
+those that no test can notice (``mutants_equal.toml``). In the end the tests that noticed something are run
+without any change, and must pass.
 """
 
 import argparse
@@ -26,8 +26,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutants import key
-from records import ROOT, commit, write_record
+from mutants import key, reason
+from records import ROOT, commit, record, write_record
 from tree import copy_tree
 
 #: What stands for what. Each has the same place in the grammar, so that nearly every mutant still compiles.
@@ -224,9 +224,12 @@ def tried(group, chosen, count, jobs):
 
 
 def again(earlier, every):
-    """Of all mutants the survivors of an earlier result that still stand in the source."""
+    """Of all mutants an earlier result's survivors that still stand in the source; those that no test can
+    notice, which need no trial, and the others."""
     known = {key(row) for row in earlier["survivors"]}
-    return [mutant for mutant in every if key(mutant[0]) in known]
+    standing = [mutant for mutant in every if key(mutant[0]) in known]
+    equal = [{**row, "fate": "survives"} for row, *_ in standing if reason(row)]
+    return equal, [mutant for mutant in standing if not reason(mutant[0])]
 
 
 def main():
@@ -238,21 +241,22 @@ def main():
     parser.add_argument("--record", type=Path)
     parser.add_argument("--survivors", action="store_true", help="only the survivors of the record")
     arguments = parser.parse_args()
-    group, seed, every, tree = arguments.group, arguments.seed, list(mutants(arguments.group)), commit()
-    chosen, before = random.Random(seed).sample(every, len(every)), {"killed": 0}
+    group, seed, tree = arguments.group, arguments.seed, commit()
+    every = list(mutants(group))
+    chosen, before, rows = random.Random(seed).sample(every, len(every)), {"killed": 0}, []
     if arguments.survivors:
-        before = next(g for g in json.loads(arguments.record.read_text())["groups"] if g["group"] == group)
-        seed, chosen = before["seed"], again(before, every)
-    rows = tried(group, chosen, min(arguments.count, len(chosen)), arguments.jobs)
+        before = next(g for g in record("mutation")["groups"] if g["group"] == group)
+        seed, (rows, chosen) = before["seed"], again(before, every)
+    rows += tried(group, chosen, min(arguments.count, len(chosen)), arguments.jobs)
     survivors = [row for row in rows if row["fate"] == "survives"]
     killed = before["killed"] + sum(row["fate"] == "killed" for row in rows)
     print(f"{group}: {killed} of {killed + len(survivors)} killed; {len(every)} places in all")
     if arguments.record:
-        at_first = before.get("killed_at_first", killed)
         facts = {"group": group, "date": datetime.date.today().isoformat(), "commit": tree, "seed": seed,
-                 "places": len(every), "killed_at_first": at_first, "killed": killed,
-                 "survives": len(survivors), "survivors": survivors}  # fmt: skip
+                 "places": len(every), "killed_at_first": before.get("killed_at_first", killed),
+                 "killed": killed, "survives": len(survivors), "survivors": survivors}  # fmt: skip
         add_to_record(arguments.record, facts)
+    sys.exit(any(reason(row) is None for row in survivors))
 
 
 def add_to_record(path, facts):

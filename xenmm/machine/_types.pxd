@@ -330,6 +330,7 @@ cdef inline int _write_entry(
 ) noexcept nogil:
     # By what the page is: an entry of a table is checked, any other page is only written to.
     cdef uint64_t x = pg.type_info
+    cdef int rc
     if x & PGT_VALIDATED and x & PGT_COUNT:
         if (x & PGT_TYPE) <= PGT_L4:
             return _mod_entry(m, d, pg, <uint32_t>(x >> 61), index, pte)
@@ -337,11 +338,11 @@ cdef inline int _write_entry(
             return -EINVAL
         table_set(m, page_to_pdx(m, pg), index, pte)
         return 0
-    if not get_page_type(m, pg, PGT_WRITABLE):
-        return -EINVAL
-    table_set(m, page_to_pdx(m, pg), index, pte)
-    put_page_type(m, pg)
-    return 0
+    rc = take_type(m, pg, PGT_WRITABLE)
+    if rc == 0:
+        table_set(m, page_to_pdx(m, pg), index, pte)
+        put_page_type(m, pg)
+    return rc
 
 
 cdef inline int mmu_update(
