@@ -215,8 +215,6 @@ cdef class EngineCore:
                 h.chain_length += 1
                 i = h.table[i].parent
         h.memo_allowed = h.entry[0] >= 0 and not h.table[h.entry[0]].prefetch
-        if h.memo_allowed and h.table[h.entry[0]].exclusive:
-            h.memo_allowed = 0
         used = {0} if h.identity else {self._runs[r].size for r in range(h.run_count)}
         for side in range(2):
             for size in used:

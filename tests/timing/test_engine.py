@@ -72,6 +72,24 @@ def test_blocks_and_single_calls_mix(seed):
     assert engine.counts() == expected
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_instructions_go_to_memory_where_only_data_is_cached(levels):
+    parents = [f"L{n + 1}" if n < levels else None for n in range(1, levels + 1)]
+    caches = [
+        Cache(f"L{n}", 64 * 8 << n, 4, parent=parent, latency=4 * n, holds="data" if n == 1 else "all")
+        for n, parent in enumerate(parents, 1)
+    ]
+    hierarchy, space = Hierarchy(caches), AddressSpace([Mapping(0, 0, 1 << 20, "4k")])
+    rng = random.Random(levels)
+    addresses, kinds, sizes = random_trace(rng, space, 600)
+    expected, cycles = slow_run(hierarchy, space, addresses, kinds, sizes, "once", 0)
+    for name in instruction_sets():
+        result = Engine(hierarchy, space, 0, name).run(addresses, kinds, sizes, straddle="once")
+        assert result.counts == expected
+        assert result.cycles["total"] == sum(cycles)
+    assert {0, 1, 2} == set(kinds)
+
+
 def test_both_ways_are_tested():
     fast = {False: 0, True: 0}
     for seed in range(60):
