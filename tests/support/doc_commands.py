@@ -33,6 +33,7 @@ NOT_RUN = {
     "make coverage": "CI's own step",
     "make fuzz TARGET=text SECONDS=3600": "an hour: CI runs a slice of it",
     "make leaks RECORD=benchmarks/records/reliability/leaks.json": "minutes: a test runs a part of it",
+    "make mutate": "minutes: CI runs a slice of it",
     "make mutate GROUP=boot COUNT=320": "half an hour: CI runs a slice of it",
     "make mutate GROUP=boot-outside COUNT=50": "ten minutes",
     "make mutate GROUP=engine COUNT=150": "an hour",

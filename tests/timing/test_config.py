@@ -125,7 +125,7 @@ def test_a_files_name_stands_before_the_field(tmp_path):
         (lambda: Cache("A", 64, 1, arrival="stay"), "cache.A.arrival: 'stay' is not one of mark, use"),
         (lambda: Cache("A b", 1024, 1), "'A b' is not a name"),
         (lambda: Cache("A", True, 1), "cache.A.size: True is not an integer"),
-        (lambda: Tlb("T", 4, 4, "4k"), "tlb.T.page_sizes: '4k' is not a list"),
+        (lambda: Tlb("T", 4, 4, "4k"), "tlb.T.page_sizes: '4k' is not a list of 4k, 2m, 1g"),
         (lambda: Core(frequency_ghz=0), "core.frequency_ghz: 0 is not a positive number"),
         (lambda: Memory(-1), "memory.latency: -1"),
         (lambda: Engine(Hierarchy([Cache("A", 1024, 1)]), seed=-1), "seed: -1"),

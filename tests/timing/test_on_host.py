@@ -109,7 +109,7 @@ def test_cold_parameters_cost_their_fetch_and_constants_none(host):
 
 
 def test_wrong_frames_are_named(host):
-    with pytest.raises(ConfigError, match="mfns: a primitive runs on one frame or more"):
+    with pytest.raises(ConfigError, match=r"^mfns: a primitive runs on one frame or more$"):
         run_primitive(host, "mfn_valid", [])
     with pytest.raises(FrameError, match=hex(host.max_page)):
         run_primitive(host, "mfn_valid", [host.max_page])

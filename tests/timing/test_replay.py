@@ -218,9 +218,16 @@ def test_the_timeline_is_as_long_as_serial_time(host):
     assert sum(s["args"]["accesses"] for s in slices) == 20_000
     assert slices[-1]["ts"] + slices[-1]["dur"] == pytest.approx(result.cycles["total"] / 1000)
     assert {e["ph"] for e in facts["traceEvents"]} == {"M", "X", "C"}
+    tracks = {e["tid"]: e["args"]["name"] for e in facts["traceEvents"] if e["ph"] == "M"}
+    assert tracks == dict(enumerate(["serial time", *list(result.cycles)[:-1]]))
+    assert {e["name"] for e in facts["traceEvents"] if e["ph"] == "M"} == {"thread_name"}
+    # Caches go by their own names, the other tables with their kind before it.
+    counters = [e["args"] for e in facts["traceEvents"] if e["ph"] == "C"]
+    assert {frozenset(names) for names in counters} == {frozenset({"L1", "tlb.T4k", "tlb.T2m", "tlb.T1g"})}
 
 
 def test_the_packages_face_takes_a_path(tmp_path, host):
     trace = write(tmp_path, [0x100000, TERA])
     assert xenmm.replay(host, trace, "zen3").accesses["read"] == 2
+    assert xenmm.replay(host, trace).hierarchy.name == "zen3"
     assert xenmm.replay(None, trace, SMALL).input["interpretation"] == "raw"

@@ -43,6 +43,12 @@ def test_warmup_and_region_leave_out_but_simulate():
     assert Engine(H).run(TRACE, KINDS, roi=(5000, 9000)).counts == second.counts
 
 
+def test_the_dictionary_has_every_part_by_name():
+    told = Engine(H).run(TRACE, KINDS).to_dict()
+    assert {"accesses", "caches", "tlbs", "walks", "memory", "cycles"} <= set(told)
+    assert told["memory"] == dict(Engine(H).run(TRACE, KINDS).memory)
+
+
 def test_a_run_in_pieces_is_the_run():
     run = Run(Engine(H), warmup=700, interval=1000)
     for at in range(0, 20_000, 777):

@@ -136,3 +136,16 @@ def tables_do_not_overlap(space, host):
     taken.sort()
     apart = all(a[1] <= b[0] for a, b in itertools.pairwise(taken))
     return apart and all(any(s <= a and b <= e for s, e in host.plan.used) for a, b in taken)
+
+
+@pytest.mark.parametrize(
+    ("mappings", "tables", "words"),
+    [
+        ([], -1, "^tables_maddr: -1 "),
+        ([], 1 << 64, "^tables_maddr: "),
+        ([5], 0, "^each of mappings is a Mapping, got 5$"),
+    ],
+)
+def test_a_wrong_part_is_named(mappings, tables, words):
+    with pytest.raises(ConfigError, match=words):
+        AddressSpace(mappings, tables_maddr=tables)
