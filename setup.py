@@ -67,7 +67,9 @@ def manual_page():
 
     page = Path("docs/man/xenmm.1")
     page.parent.mkdir(exist_ok=True)
-    page.write_text(manual_page(make_parser()))
+    # The same date wherever the same tree is built: when its files were written there says nothing.
+    dated = os.environ.get("SOURCE_DATE_EPOCH")
+    page.write_text(manual_page(make_parser(), float(dated) if dated else None))
     return str(page)
 
 

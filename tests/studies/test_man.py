@@ -69,3 +69,8 @@ def test_command_writes_it(tmp_path, capsys):
     assert capsys.readouterr().out == PAGE
     assert cli.main(["man", "-o", str(tmp_path / "xenmm.1")]) == 0
     assert (tmp_path / "xenmm.1").read_text() == PAGE
+
+
+def test_the_page_is_dated_as_it_is_told():
+    # The time of a file once made two builds of one tree differ.
+    assert ".TH XENMM 1 2001-09-09 " in manual_page(cli.make_parser(), 1_000_000_000)

@@ -38,18 +38,20 @@ def run(args: argparse.Namespace) -> int:
     return command.EXIT_DONE
 
 
-def manual_page(parser: argparse.ArgumentParser) -> str:
+def manual_page(parser: argparse.ArgumentParser, dated: float | None = None) -> str:
     """The manual page of a command and its subcommands, in the man macros of roff.
 
     Parameters
     ----------
     parser : ArgumentParser
         The whole command's.
+    dated : float, optional
+        Seconds since 1970 of its date; by default of the package as it is installed.
     """
     subcommands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     title, _, more = (parser.description or "").partition(";")
     lines = [
-        f'.TH XENMM 1 {_date()} "xenmm {version.__version__}" "User Commands"',
+        f'.TH XENMM 1 {_date(dated)} "xenmm {version.__version__}" "User Commands"',
         # Commands are neither hyphenated nor stretched.
         ".nh",
         ".ad l",
@@ -71,9 +73,9 @@ def manual_page(parser: argparse.ArgumentParser) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def _date() -> str:
-    # Of the package as it is installed.
-    return time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(version.__file__)))
+def _date(seconds: float | None) -> str:
+    seconds = os.path.getmtime(version.__file__) if seconds is None else seconds
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _subcommand(parser: argparse.ArgumentParser) -> Iterator[str]:
