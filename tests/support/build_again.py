@@ -1,6 +1,6 @@
-"""Build the sdist and one wheel again, elsewhere and otherwise, and compare them with those built before.
+"""Build the sdist again, elsewhere and otherwise, and compare; a wheel too if asked.
 
-Usage: python tests/support/build_again.py DIST_FOLDER   (from the root of the tree)
+Usage: python tests/support/build_again.py DIST_FOLDER [--wheel]   (from the root of the tree)
 
 Other is what differs between two computers: folder, times of the files, umask, time zone, locale, width of
 the terminal. The same must be every byte.
@@ -53,10 +53,9 @@ def compare(made: pathlib.Path, dist: pathlib.Path) -> None:
 
 
 def main() -> None:
-    """Build both again, and compare."""
+    """Build again, and compare with what lies in the folder."""
     dist = pathlib.Path(sys.argv[1]).resolve()
-    python = next(iter(found().values()))
-    python = pathlib.Path(os.path.abspath(python))
+    python = pathlib.Path(os.path.abspath(next(iter(found().values()))))
     with tempfile.TemporaryDirectory(prefix="an other place ") as scratch:
         folder = pathlib.Path(scratch, "deeper", "xenmm")
         folder.mkdir(parents=True)
@@ -65,7 +64,8 @@ def main() -> None:
         differently(folder)
         sdist = build_sdist(second)
         compare(sdist, dist)
-        compare(build_wheel(python, sdist, second), dist)
+        if "--wheel" in sys.argv[2:]:
+            compare(build_wheel(python, sdist, second), dist)
 
 
 if __name__ == "__main__":

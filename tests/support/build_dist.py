@@ -91,7 +91,7 @@ def build_wheel(python: pathlib.Path, sdist: pathlib.Path, dist: pathlib.Path) -
 def tagged(wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """The wheel with its manylinux tag in the folder, or as it is where auditwheel has none for it."""
     command = [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(folder), str(wheel)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, umask=0o022)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["auditwheel failed"])[-1]
         print(f"{wheel.name}: no manylinux tag: {why}")
@@ -101,7 +101,8 @@ def tagged(wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 def run(*command: object) -> None:
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    # The modes of what is built stand in a wheel, and must not be this user's habit.
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, umask=0o022)
     if done.returncode:
         sys.exit(f"build_dist: {' '.join(words)}\n{done.stdout}{done.stderr}")
 
