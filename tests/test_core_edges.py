@@ -108,3 +108,10 @@ def test_a_region_serves_no_frame_of_another_slot(kernels):
                     convert(crowd)
     finally:
         _core._set_kernels(None)
+
+
+def test_two_elements_of_out_that_share_bytes_are_refused():
+    frames, room = np.arange(2, dtype=np.uint64), np.zeros(3, np.uint64)
+    shared = np.lib.stride_tricks.as_strided(room, (2,), (0,))
+    with pytest.raises(ValueError, match="overlap each other"):
+        make_host(assorted_params()["none"]).mfn_to_pdx(frames, out=shared)

@@ -38,7 +38,7 @@ OPERATORS = {
     "and": "or", "or": "and", "True": "False", "False": "True",
 }  # fmt: skip
 _ONE = ["tests/test_core_scalars.py", "tests/test_core_random_parameters.py"]
-_MANY = ["tests/test_core_random_parameters.py", "tests/test_core_arrays.py"]
+_MANY = ["tests/test_core_random_parameters.py", "tests/test_core_edges.py", "tests/test_core_arrays.py"]
 _TEXTS = ["tests/test_core_texts.py", "tests/embed/test_c_header.py"]
 _TIMING = [f"tests/timing/test_{name}.py" for name in
            ("engine", "result", "space", "golden", "curves", "on_host", "replay", "embedding")]  # fmt: skip
@@ -50,7 +50,8 @@ GROUPS = {
     "conversions": [
         (["xenmm/__init__.pxd"], ["_core", "_embed"], [_ONE, _TEXTS]),
         (["xenmm/_core.pyx", "xenmm/_arrays.pxi", "xenmm/_integers.h"], ["_core"],
-         [_ONE, ["tests/test_core_arrays.py", "tests/test_core_frozen.py", *_TEXTS[1:]]]),
+         [["tests/test_core_parameters.py", "tests/test_core_edges.py", *_ONE],
+          [*_TEXTS, "tests/test_core_arrays.py", "tests/test_core_frozen.py"]]),
         (["xenmm/include/xenmm.h"], ["_kernels", "_core"], [_TEXTS, [*_MANY, "tests/test_core_scalars.py"]]),
         (["xenmm/_kernels.c", "xenmm/_kernels_loops.h"], ["_kernels"], [_MANY, [*_ONE[:1], *_TEXTS[:1]]]),
     ],
