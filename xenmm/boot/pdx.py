@@ -28,7 +28,6 @@ TABLE_ENTRIES: Final = 1 << TABLE_ORDER
 RANGES_MAX: Final = 1024
 #: Groups of 65,536 frames stay whole in every compression: no bit below this one is ever squeezed.
 _GROUP_SHIFT: Final = 16
-_BITS: Final = 64
 
 
 class Translation(Protocol):
