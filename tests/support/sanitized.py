@@ -29,8 +29,8 @@ class Outcomes:
     """Keeps what became of each test as lines of a file, and at the end the processor time of all of it."""
 
     def __init__(self, path):
-        self.path = Path(path)
-        self.known = outcomes(path)[0] if self.path.exists() else {}
+        self.path = Path(path).resolve()
+        self.known = outcomes(self.path)[0] if self.path.exists() else {}
 
     def pytest_collection_modifyitems(self, config, items):
         planned, others = [], []
