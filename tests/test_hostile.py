@@ -11,6 +11,7 @@ from pathlib import Path
 import long_replay
 import numpy as np
 import pytest
+import sanitized
 
 import xenmm
 from xenmm import MemoryMapError
@@ -29,7 +30,7 @@ def xenmm_command(*arguments, folder, limit=None, prefix=(), **environment):
         capture_output=True,
         text=True,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **sanitized.environment(), **environment},
         preexec_fn=limit,
         check=False,
     )

@@ -5,7 +5,6 @@ put them, with the compiled modules of the tree, and the tree is out of reach. W
 examples need comes from the environment that runs the tests.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +12,11 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import sanitized
 from records import ROOT
 from tree import SOURCE
 
 import xenmm
-
-#: Modules that were built with a sanitizer load nowhere without these.
-_SANITIZERS = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 
 class Installed:
@@ -72,7 +69,7 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": "/usr/bin:/bin", **{k: os.environ[k] for k in _SANITIZERS if k in os.environ}},
+            env={"PATH": "/usr/bin:/bin", **sanitized.environment()},
         )
 
     def _line(self, program):

@@ -5,6 +5,7 @@ outcomes, and the tests that have none, into the record. A run goes on where it 
 is not run again.
 """
 
+import os
 import resource
 import sys
 from collections import Counter
@@ -23,6 +24,12 @@ LEFT_OUT = {
     "tests/test_docs_figures.py::test_commands_run_and_print_what_the_document_shows": "minutes of commands, "
     "each of which tests of its own run here",
 }
+
+
+def environment():
+    """What any environment must hold, else modules that a sanitizer is built into do not load."""
+    names = ("LD_PRELOAD", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 class Outcomes:
