@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 import pytest
-from hosts import make_host
+from hosts import U64_MAX, make_host, make_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import CONVERSIONS, Oracle
@@ -31,9 +31,14 @@ def best_kernels_afterwards():
 def test_every_conversion_of_random_hosts(seed):
     rng = random.Random(seed)
     params = random_params(rng)
+    agree(params, lambda conversion: inputs(rng, params, conversion))
+
+
+def agree(params, values_of):
+    """Every conversion, scalar and in each loop, gives and refuses what the slow model does."""
     host, oracle = make_host(params), Oracle(params)
     for conversion in CONVERSIONS:
-        values = inputs(rng, params, conversion)
+        values = values_of(conversion)
         array = np.array(values, dtype=np.uint64)
         model = [getattr(oracle, conversion)(x) for x in values]
         good = [oracle.in_domain(conversion, x) for x in values]
@@ -47,6 +52,54 @@ def test_every_conversion_of_random_hosts(seed):
             if not all(good):
                 with pytest.raises(FrameError, match=f"at index {good.index(False)} "):
                     checked(array)
+
+
+@pytest.mark.parametrize("bit", [20, 29, 30, 35, 41, 51])
+def test_a_bit_that_no_mask_or_more_than_one_has(bit):
+    """Frames then keep no order in compression, and no one limit judges them all."""
+    rng = random.Random(bit)
+    low, width = 30, 5
+    bottom, hole = (1 << low) - 1, (1 << width) - 1 << low
+    top = (U64_MAX & ~(bottom | hole)) ^ (1 << bit)
+    masks = {"pfn_pdx_bottom_mask": bottom, "pfn_hole_mask": hole, "pfn_top_mask": top}
+    virt = {"ma_va_bottom_mask": bottom << 12 | 0xFFF, "ma_top_mask": top << 12 & U64_MAX}
+    params = make_params(
+        [(0, 64)], U64_MAX, 64 << 16, pdx_compression="mask", pfn_pdx_hole_shift=width, **masks, **virt
+    )
+    frames = [x | high for high in (0, 1 << bit, 3 << bit) for x in range(1000, 1100)]
+    agree(params, lambda c: [*inputs(rng, params, c), *frames, *(x << 12 & U64_MAX for x in frames)])
+
+
+@pytest.mark.parametrize("shift", [51, 52, 53, 57])
+def test_frames_past_52_bits_lose_some_on_their_way_through_an_address(shift):
+    rng = random.Random(shift)
+    compress, bases = [0] * 64, [U64_MAX] * 64
+    bases[1] = 1 << shift
+    compress[1] = 1 << shift
+    params = make_params(
+        [(0, 64)],
+        U64_MAX,
+        64 << 16,
+        pdx_compression="offset",
+        pfn_index_shift=shift,
+        pdx_index_shift=22,
+        pdx_region_size=1 << 22,
+        pfn_pdx_lookup=compress,
+        pdx_pfn_lookup=[1 << shift],
+        pfn_bases=bases,
+    )
+    agree(params, lambda c: [*inputs(rng, params, c), *neighbours(params, c)])
+
+
+def neighbours(params, conversion):
+    """Runs of good inputs, long enough for a verdict on many at once."""
+    first, step = {
+        "page": (params["frametable_virt_start"], 32),
+        "virt": (params["directmap_virt_start"], 4096),
+        "maddr": (params["pfn_bases"][1] << 12 & U64_MAX, 4096),
+        "pdx": (0, 1),
+    }.get(conversion.partition("_")[0], (params["pfn_bases"][1], 1))
+    return [first + step * i for i in range(300)]
 
 
 @settings(max_examples=25, deadline=None)
