@@ -107,6 +107,7 @@ def test_a_range_without_source_names_the_file() -> None:
         ({"start": 0, "end": 4096, "kind": "RAM"}, ["ranges[1].kind", "'RAM'"]),
         ({"start": 0, "end": 4096}, ["ranges[1].kind", "missing"]),
         ({"start": 0, "end": 4096, "kind": "ram", "size": 1}, ["ranges[1].size", "unknown key"]),
+        ({"start": 0, "end": 4096, "kind": "ram", "\nd": 1}, ["ranges[1]. d", "unknown key '\\nd'"]),
         ([0, 4096], ["ranges[1]", "need an object"]),
         (None, ["ranges[1]", "need an object"]),
     ],
@@ -116,7 +117,7 @@ def test_a_bad_range_is_refused_with_its_place_and_line(row: object, words: list
     rows = f"{json.dumps(good)},\n{json.dumps(row)}"
     error = refuse('{"schema": "xenmm-map/1",\n"ranges": [\n' + rows + "]}")
     assert all(word in str(error) for word in words), str(error)
-    assert error.line == 4
+    assert error.line == 4 and "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
