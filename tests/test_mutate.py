@@ -77,3 +77,16 @@ def test_a_change_is_put_where_the_row_says(tmp_path):
     assert [i for i in range(len(old)) if old[i] != new[i]] == [line]
     assert row["text"] in old[line]
     assert (ROOT / path).read_text() == before
+
+
+def test_survivors_are_found_again_each_once_where_lines_moved():
+    text = "for (; n - i >= XK_BLOCK; i += XK_BLOCK) {"
+    every = [
+        ({"place": f"xenmm/a.h:{line}", "text": text, "change": ">= -> >"}, line) for line in (10, 50, 90)
+    ]
+    earlier = {
+        "survivors": [{**every[1][0], "place": "xenmm/a.h:52"}, {**every[1][0], "place": "xenmm/a.h:53"}]
+    }
+    equal, others = mutate.again(earlier, every)
+    assert equal == [] and [line for _, line in others] == [50, 90]
+    assert mutate.again({"survivors": [{**every[0][0], "text": "gone"}]}, every) == ([], [])

@@ -226,11 +226,22 @@ def tried(group, chosen, count, jobs):
 
 def again(earlier, every):
     """Of all mutants an earlier result's survivors that still stand in the source; those that no test can
-    notice, which need no trial, and the others."""
-    known = {key(row) for row in earlier["survivors"]}
-    standing = [mutant for mutant in every if key(mutant[0]) in known]
+    notice, which need no trial, and the others. Of lines that say the same, the nearest is taken."""
+    left, standing = {}, []
+    for mutant in every:
+        left.setdefault(key(mutant[0]), []).append(mutant)
+    for survivor in earlier["survivors"]:
+        same = left.get(key(survivor))
+        if same:
+            nearest = min(same, key=lambda mutant: abs(line_of(mutant[0]) - line_of(survivor)))
+            same.remove(nearest)
+            standing.append(nearest)
     equal = [{**row, "fate": "survives"} for row, *_ in standing if reason(row)]
     return equal, [mutant for mutant in standing if not reason(mutant[0])]
+
+
+def line_of(row):
+    return int(row["place"].rpartition(":")[2])
 
 
 def main():
