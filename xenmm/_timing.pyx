@@ -201,7 +201,8 @@ cdef class EngineCore:
         cdef xt_engine *h = self.state
         cdef int i, side, size
         cdef size_t r
-        cdef bint chain = h.entry[0] >= 0 and h.entry[1] >= 0
+        # Where data has a first cache, instructions have one: their own, or that of data.
+        cdef bint chain = h.entry[0] >= 0
         h.special = -1
         if chain:
             chain = h.table[h.entry[0]].parent == h.table[h.entry[1]].parent or h.entry[0] == h.entry[1]
@@ -237,9 +238,7 @@ cdef class EngineCore:
         h.memo.line_shift = 6
         if h.entry[0] >= 0:
             # The shorter line of the two first caches: what repeats it repeats the line of either.
-            h.memo.line_shift = h.table[h.entry[0]].line_shift
-            if h.entry[1] >= 0:
-                h.memo.line_shift = min(h.memo.line_shift, h.table[h.entry[1]].line_shift)
+            h.memo.line_shift = min(h.table[h.entry[0]].line_shift, h.table[h.entry[1]].line_shift)
             h.memo.latency = h.table[h.entry[0]].latency
 
     def flush(self):
