@@ -1,9 +1,20 @@
 """Configurations: what is refused names its field, what is accepted comes back the same."""
 
+import numpy as np
 import pytest
 
 from xenmm.errors import ConfigError
-from xenmm.timing import Cache, Core, Engine, Hierarchy, Memory, PageWalk, Tlb, microarchitectures
+from xenmm.timing import (
+    AddressSpace,
+    Cache,
+    Core,
+    Engine,
+    Hierarchy,
+    Memory,
+    PageWalk,
+    Tlb,
+    microarchitectures,
+)
 from xenmm.timing import load_microarchitecture as load
 
 TOML = """
@@ -86,7 +97,7 @@ def test_toml_makes_what_it_says():
         ("walkers = 2", "walkers = 0", "walk.walkers: 0 is not an integer"),
         ("l2e = 32", "l9e = 32", "walk.caches: 'l9e' is not one of l2e"),
         ("walkers = 2", 'entry = "L9"', "walk.entry: no cache is named 'L9'"),
-        ("[walk]", "[walks]", "walks: unknown; known here are name, core"),
+        ("[walk]", "[walks]", "^walks: unknown; known here are name, core"),
         ("[memory]", "[memory", "not TOML"),
     ],
 )
@@ -135,6 +146,26 @@ def test_a_files_name_stands_before_the_field(tmp_path):
 def test_objects_are_checked_too(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("side", "other"), [("data", "instruction"), ("instruction", "data")])
+def test_a_level_has_one_tlb_for_each_side_and_page_size(side, other):
+    def level(*holds):
+        return Hierarchy([], [Tlb(f"T{n}", 4, 4, holds=h) for n, h in enumerate(holds)])
+
+    assert len(level(side, other).tlbs) == 2
+    for second in (side, "all"):
+        with pytest.raises(ConfigError, match=rf"^tlb\.T1\.page_sizes: T0 already holds 4k pages of {side} "):
+            level(side, second)
+
+
+def test_a_page_is_split_into_smaller_ones_or_stays_what_it_is():
+    whole, same = (Tlb("T", 4, 4, ("2m",), splits=splits) for splits in ({}, {"2m": "2m"}))
+    pages = np.arange(8, dtype=np.uint64) % 5 << 21
+    runs = [Engine(Hierarchy([], [t]), AddressSpace.identity("2m")).run(pages) for t in (whole, same)]
+    assert runs[0].counts == runs[1].counts
+    with pytest.raises(ConfigError, match=r"^tlb\.T\.splits\.2m: 1g is larger"):
+        Tlb("T", 4, 4, ("2m",), splits={"2m": "1g"})
 
 
 @pytest.mark.parametrize("name", microarchitectures())

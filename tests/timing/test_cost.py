@@ -13,9 +13,9 @@ import xenmm
 from xenmm._embed import struct_values
 from xenmm.errors import ConfigError
 from xenmm.maps import open_map
-from xenmm.timing.cost import cost
+from xenmm.timing.cost import code_bytes, cost
 from xenmm.timing.operations import Operations, operations, operations_of
-from xenmm.timing.primitives import MODES, WAYS, primitives, program
+from xenmm.timing.primitives import MODES, WAYS, parse_program, primitives, program
 
 # A loop of eight calls around one fused decrement and branch.
 LOOP = 1 / 8
@@ -199,6 +199,19 @@ def test_wider_cores_are_never_slower():
             )
 
 
+def test_a_loop_fills_slots_of_the_width_and_its_copies_too():
+    zen3 = operations_of("zen3")
+    core = Operations(**{f: getattr(zen3, f) for f in zen3.__dataclass_fields__} | {"alus": 60, "shifts": 60})
+    for primitive in ("mfn_to_page", "mfn_to_virt", "page_to_virt"):
+        alone = cost(primitive, "none", "constants", core)
+        assert (alone.bound_by, alone.throughput) == ("width", alone.ops / core.width)
+        around, copies, both = (
+            cost(primitive, "none", "constants", core, around=a, copies=c).throughput - alone.throughput
+            for a, c in ((1.5, 0), (0, 2.5), (1.5, 2.5))
+        )
+        assert [around, copies, both] == pytest.approx([n / core.width for n in (1.5, 2.5, 4)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -261,3 +274,30 @@ def test_code_bytes_are_near_the_compilers(tmp_path):
     assert len(errors) >= 12
     assert sum(map(abs, errors.values())) / len(errors) < 0.15, errors
     assert max(map(abs, errors.values())) < 0.35, errors
+
+
+#: A step, where its parameters are, and x86-64 instructions that do it.
+STEPS = [
+    ("x = index $m2p x", "variables", "mov table(%rip), %rax; mov (%rax,%rdi,8), %rax"),
+    ("base = index pfn_pdx_lookup slot", "variables", "lea table(%rip), %rax; mov 512(%rax,%rcx,8), %rax"),
+    ("count = load count_info x", "variables", "mov 8(%rdi), %rax"),
+    ("done = atomic count_info x count less", "variables",
+     "mov %rcx, %rax; lock cmpxchg %rdx, 8(%rdi); 1: jne 1b"),
+    ("x = add x $frametable_virt_start", "variables", "add table(%rip), %rdi"),
+    ("x = shl x 5", "variables", "shl $5, %rdi"),
+    ("x = sub x base", "variables", "sub %rax, %rdi"),
+    ("slot = and slot 63", "variables", "and $63, %rcx"),
+    ("br x $max_page", "variables", "cmp table(%rip), %rdi; 1: jae 1b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "way", "instructions"), STEPS, ids=[s.split(" = ")[-1] for s, *_ in STEPS])
+def test_code_bytes_of_a_step_are_the_assemblers(tmp_path, step, way, instructions):
+    if platform.machine() not in ("x86_64", "AMD64") or shutil.which("gcc") is None:
+        pytest.skip("no gcc for x86-64 is installed")
+    source, made = tmp_path / "t.s", tmp_path / "t.o"
+    source.write_text(f".globl f\nf: {instructions}\n.size f, . - f\n")
+    subprocess.run(["gcc", "-c", source, "-o", made], check=True)
+    shown = subprocess.run(["nm", "-S", made], capture_output=True, text=True, check=True).stdout
+    size = next(int(line.split()[1], 16) for line in shown.splitlines() if line.endswith(" f"))
+    assert code_bytes(parse_program("step", "none", way, step), {}) == size

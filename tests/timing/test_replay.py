@@ -1,6 +1,7 @@
 """Replay: where a trace's addresses land, what workloads do, comparison, and the timeline."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ def test_virtual_addresses_are_the_hosts(tmp_path, monkeypatch, host):
     assert result.input["unmapped"] == 2
 
 
+def test_a_trace_is_read_in_the_format_that_is_named(tmp_path, monkeypatch, host):
+    path = tmp_path / "t.din"
+    path.write_bytes(b"0 100000\n1 000000100040\n")
+    addresses, result = seen(monkeypatch, host, Input(path))
+    assert addresses == [host.maddr_to_virt(0x100000), host.maddr_to_virt(0x100040)]
+    assert result.input["trace"]["format"] == "din"
+    # The same 24 bytes are three numbers, none of which is an address of RAM.
+    first = int.from_bytes(path.read_bytes()[:8], "little")
+    with pytest.raises(ConfigError, match=f"3 addresses not mapped .the first: {first:#x}"):
+        replay(host, Input(path, format="raw"), SMALL)
+
+
 def test_an_access_that_ends_outside_is_unmapped(tmp_path, monkeypatch, host):
     path = tmp_path / "t.txt"
     path.write_text(f" L {RAM[0][1] - 8:x},8\n L {RAM[0][1] - 4:x},8\n")
@@ -172,6 +185,19 @@ def test_page_table_walk_reads_one_entry_a_level(frames):
     assert all(a.isdisjoint(b) for i, a in enumerate(tables) for b in tables[:i])
 
 
+@pytest.mark.parametrize(
+    ("given", "lines", "exponent"),
+    [({}, 1 << 20, 0.99), ({"lines": 50}, 50, 0.99), ({"exponent": 2, "lines": 1000}, 1000, 2)],
+)
+def test_zipf_reads_its_nth_line_as_often_as_the_law_says(frames, given, lines, exponent):
+    n = 100_000
+    counts = Counter(addresses_of("zipf", frames, n, **given))
+    whole = sum(rank**-exponent for rank in range(1, lines + 1))
+    for rank, (_, count) in enumerate(counts.most_common(4), 1):
+        share = rank**-exponent / whole
+        assert abs(count - n * share) < 5 * (n * share * (1 - share)) ** 0.5
+
+
 def test_workloads_have_exactly_the_length_asked_for(frames):
     assert len(addresses_of("page-scrub", frames, 100)) == 100
     assert len(addresses_of("sequential", frames, 100_001)) == 100_001
@@ -229,5 +255,5 @@ def test_the_timeline_is_as_long_as_serial_time(host):
 def test_the_packages_face_takes_a_path(tmp_path, host):
     trace = write(tmp_path, [0x100000, TERA])
     assert xenmm.replay(host, trace, "zen3").accesses["read"] == 2
-    assert xenmm.replay(host, trace).hierarchy.name == "zen3"
+    assert xenmm.replay(host, trace).hierarchy.name == replay(host, trace).hierarchy.name == "zen3"
     assert xenmm.replay(None, trace, SMALL).input["interpretation"] == "raw"

@@ -124,6 +124,20 @@ def test_a_hosts_space_maps_what_the_host_converts(profile, page_sizes):
     assert tables_do_not_overlap(space, host)
 
 
+def test_tables_in_many_pieces_are_mapped_whole():
+    # No range of RAM has room for more than a quarter of the frame table.
+    ram = [(n << 23, (n << 23) + (1 << 22)) for n in range(256)]
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram=ram), "xen-none")
+    space, start = host_space(host), host.frame_table.virt_start
+    pieces = [m for m in space.mappings if start <= m.virt_start < start + host.frame_table.size]
+    assert len(pieces) >= 4
+    for mfn in range(0, ram[-1][1] >> 12, 97):
+        if host.mfn_valid(mfn):
+            space.translate(host.mfn_to_page(mfn))
+    assert sum(m.length for m in pieces) == host.frame_table.mapped_bytes
+    assert tables_do_not_overlap(space, host)
+
+
 def tables_do_not_overlap(space, host):
     """Check that frames of tables lie in RAM, and no two share one."""
     taken = []
