@@ -295,12 +295,15 @@ class TestSameBytes:
         assert tree(tmp_path / "out") == whole
 
     def test_shards_do_not_move_when_inputs_are_added(self, logs, tmp_path):
-        def names(folder):
-            return {p.name for p in (tmp_path / folder / "cells").rglob("*.json")}
+        def names(folder, shard):
+            out = tmp_path / f"{folder}{shard}"
+            inputs = logs if folder == "all" else sorted(logs.iterdir())[:3]
+            sweep(inputs, out, profiles=PROFILES, shard=(shard, 3), workers=0)
+            return {p.name for p in (out / "cells").rglob("*.json")}
 
-        sweep(sorted(logs.iterdir())[:3], tmp_path / "few", profiles=PROFILES, shard=(2, 3), workers=0)
-        sweep(logs, tmp_path / "all", profiles=PROFILES, shard=(2, 3), workers=0)
-        assert names("few") and names("few") <= names("all")
+        few = [names("few", shard) for shard in (1, 2, 3)]
+        assert sum(map(len, few)) == 3 * len(PROFILES)
+        assert all(cells <= names("all", shard) for shard, cells in enumerate(few, 1))
 
 
 class TestFailures:
