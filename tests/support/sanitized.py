@@ -19,6 +19,7 @@ LEFT_OUT = {
     "terabytes of the address space that the test takes away",
     "tests/test_hostile.py::test_512_mib_of_memory_are_enough_or_the_lack_is_told": "the same",
     "tests/test_leaks.py": "what is freed is kept for a while, so that its use is seen: memory is not flat",
+    "tests/test_hostile.py::test_every_count_of_a_long_replay_follows_from_its_length": "the same",
     "tests/test_race.py": "builds with another sanitizer, and two do not go together",
     "tests/report/test_page_in_browser.py": "a browser shows a page; nothing compiled of ours runs in it",
     "tests/test_docs_figures.py::test_commands_run_and_print_what_the_document_shows": "minutes of commands, "
