@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sanitized
 
 import xenmm
 
@@ -53,7 +54,7 @@ def said(arguments, folder, **environment):
         [sys.executable, "-m", "xenmm", *map(str, arguments)],
         capture_output=True,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **sanitized.environment(), **environment},
         check=False,
     )
     assert done.returncode in (0, 1), done.stderr.decode()
@@ -115,7 +116,7 @@ def test_a_checkpoint_is_the_same_bytes_in_every_process(tmp_path):
     for number, environment in enumerate(ENVIRONMENTS):
         subprocess.run(
             [sys.executable, "-c", script, tmp_path / str(number)],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **environment},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **sanitized.environment(), **environment},
             check=True,
         )
     assert len({(tmp_path / str(n)).read_bytes() for n in range(len(ENVIRONMENTS))}) == 1
