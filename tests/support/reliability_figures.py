@@ -99,7 +99,8 @@ def memory_table():
             continue
         run = _whole_suite(runs[kind]) if kind == "address" else runs[kind]
         if kind == "memcheck":
-            ran = f"{sum(run['cases'].values())} cases, loops {', '.join(run['loops'])}"
+            cases, loops = sum(run["cases"].values()), ", ".join(run["loops"])
+            ran = f"{cases} cases, loops {loops}, Python {run['python']}"
             found = sum(run["package"].values())
         else:
             ran, found = _share(run), run["failed"]
