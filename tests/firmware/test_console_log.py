@@ -7,6 +7,7 @@ import pytest
 
 from xenmm.errors import ConfigError, MemoryMapError
 from xenmm.firmware import read_map
+from xenmm.firmware.console_log import NoMapError
 
 RAM, ROWS = s.RAM, s.ROWS
 OTHER = tuple(sorted((a, b, t) for a, b, t in ROWS if t != "usable"))
@@ -655,6 +656,24 @@ def test_damaged_row_is_reported_and_refused_when_strict(cut, at):
     assert str(error.value).startswith(f"box.log:{lines.index(cut) + 1}: ")
 
 
+def test_the_first_of_rows_that_are_all_damaged_is_named_with_its_line():
+    log = s.text("Linux version 6.1", "BIOS-e820: [mem 0x1000-0x20", "BIOS-e820: [mem")
+    with pytest.raises(
+        NoMapError, match="no row of a memory map can be read; the first: the row is cut"
+    ) as error:
+        read_map(log, name="box.log")
+    assert str(error.value).startswith("box.log:2: ")
+    assert (error.value.line, error.value.text) == (2, "BIOS-e820: [mem 0x1000-0x20")
+
+
+@pytest.mark.parametrize("digits", [9, 10, 5000])
+def test_a_node_of_too_many_digits_is_no_other_node(digits):
+    node = "1" * digits
+    found = read_map(s.text(s.linux_new(), f"SRAT: Node {node} PXM 3 [mem 0x00000000-0x7fffffff]"))
+    assert [r.node for r in found.srat or ()] == ([int(node)] if digits == 9 else [])
+    assert len(dropped(found)) == (digits > 9)
+
+
 XEN_CUTS = [
     " [0000003000000000, 00000",
     " [0000003000000000, 0000003fffffffff",
@@ -728,7 +747,10 @@ def test_row_out_of_order_is_reported():
     lines[4], lines[8] = lines[8], lines[4]
     found = read_map(s.text(lines))
     assert found.ram == RAM
-    assert any("order" in n.text for n in warnings(found))
+    assert [(n.text, n.source.line) for n in warnings(found)] == [
+        ("the row is out of order", 6),
+        ("the row is out of order", 9),
+    ]
     with pytest.raises(MemoryMapError, match="order"):
         read_map(s.text(lines), strict=True)
 
@@ -1102,6 +1124,18 @@ def test_a_mips_list_counts_unless_the_kernel_knows_more(shown: str) -> None:
     kernel = ["Early memory node ranges", "  node   0: [mem 0x0000000000000000-0x0000000003ffffff]"]
     found = read_map(s.text((whole if shown == "all" else part) + kernel))
     assert found.ram == ((0, 0x10000000 if shown == "all" else 0x4000000),)
+
+
+@pytest.mark.parametrize(
+    "version, arch", [("Linux version 4.4.14 (mips-openwrt-gcc)", "mips"), ("Linux version 6.1", "x86")]
+)
+def test_a_user_defined_map_is_of_the_machine_whose_log_it_is_in(version: str, arch: str) -> None:
+    maps = {
+        "mips": ["User-defined physical RAM map:", " memory: 02000000 @ 00000000 (usable)"],
+        "x86": s.linux_new([(0, 0x2000000, "usable")], "user", "user-defined physical RAM map:"),
+    }
+    found = read_map(s.text(version, maps[arch]), map="user")
+    assert (found.arch, found.ram) == (arch, ((0, 0x2000000),))
 
 
 def test_a_guests_line_on_its_hypervisor_opens_no_boot() -> None:

@@ -199,6 +199,8 @@ def test_libfdt_finds_our_blob_valid_and_alike() -> None:
         (one("<0 1>", "/delete-property/ reg; reg = <0 2>;"), (0, 2)),
         (small("memory@0 { reg = <0 1>; }; memory@8 { reg = <8 1>; }; /delete-node/ memory@0;"), (8, 9)),
         (small("m: memory@0 { reg = <0 1>; }; memory@8 { reg = <8 1>; };") + " /delete-node/ &m;", (8, 9)),
+        # No label begins with a digit, and none is called n: nothing is deleted.
+        (small("m: memory@0 { reg = <0 1>; };") + " /delete-node/ &0m; /delete-node/ &n;", (0, 1)),
         ("#if 0\n" + one("<0 1>") + "\n#else\n" + one("<0 2>") + "\n#endif", (0, 2)),
         ("#define BIG\n#ifdef BIG\n" + one("<0 2>") + "\n#else\n" + one("<0 1>") + "\n#endif", (0, 2)),
         ("#ifndef BIG\n" + one("<0 2>") + "\n#elif 1\n" + one("<0 1>") + "\n#endif", (0, 2)),
@@ -356,6 +358,15 @@ def test_a_lying_header_is_refused(word: int, value: int, words: str) -> None:
     assert caught.value.file == "x.dtb"
 
 
+def test_a_token_that_cannot_stand_there_is_named_with_its_offset() -> None:
+    data = bytearray(blob())
+    (structure,) = struct.unpack_from(">I", data, 8)
+    # The root's name is four zeros, behind the token that begins it.
+    struct.pack_into(">I", data, structure + 8, 0x77)
+    with pytest.raises(MemoryMapError, match=f"token 0x77 at offset {structure + 8:#x} cannot stand here"):
+        device_tree.read_bytes(bytes(data), "x.dtb")
+
+
 def test_a_blob_too_deep_or_too_large_is_refused() -> None:
     body = struct.pack(">II", 1, 0) * 70
     structure = 56
@@ -445,5 +456,7 @@ def test_words_of_the_language_that_a_map_does_not_need() -> None:
     ],
 )
 def test_what_is_no_device_tree_is_refused_with_its_place(line: str, why: str) -> None:
-    with pytest.raises(MemoryMapError, match=why):
+    with pytest.raises(MemoryMapError, match=why) as caught:
         read(f"/dts-v1/;\n/ {{ mem0: memory@0 {{ }}; }};\n{line}\n")
+    assert caught.value.line == 3
+    assert caught.value.text and line.endswith(caught.value.text)

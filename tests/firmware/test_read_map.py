@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import random
@@ -356,3 +357,18 @@ def test_errors_place_the_damage(tmp_path):
 def test_non_breaking_blanks_of_latin_1_part_words() -> None:
     text = s.text(s.linux_new()).replace(" ", "\xa0")
     assert read_map(text.encode("latin-1")).ram == read_map(text).ram == s.RAM
+
+
+@pytest.mark.parametrize(
+    "error, why", [(OSError(5, "Input/output error"), "Input/output error"), (OSError("torn"), "torn")]
+)
+def test_a_file_that_fails_while_it_is_read_is_refused(error, why):
+    class Torn(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell():
+                raise error
+            return super().read(size)
+
+    opened = source.Input(Torn(LOG.encode() * 9000), "box.log")
+    with pytest.raises(MemoryMapError, match=f"^box.log: cannot be read: {why}$"):
+        opened.lines()

@@ -10,13 +10,15 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from machine_driver import DOMAINS, Driver
 from machine_pair import Pair
-from machines import IO, small_machine
+from machines import IO, small_machine, two_domains
 
 from xenmm import MachineError
 from xenmm.machine import GNTMAP, Machine, checkpoint
+from xenmm.machine.audit import maptrack_dtype
 
 
 def busy_machine(seed=1, steps=300, **options):
@@ -199,7 +201,7 @@ def test_missing_file_and_folder_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda h, s: h.update(params_sha256="0" * 64), "boots differently"),
+        (lambda h, s: h.update(params_sha256="0" * 64), "^x: its host boots differently in this version$"),
         (lambda h, s: h.update(profile="xen-9"), "unknown profile"),
         (lambda h, s: h["structs"].__setitem__(0, 40), "binary layout"),
         (lambda h, s: h["machine"].update(flavour="odd"), "flavour"),
@@ -213,7 +215,43 @@ def test_missing_file_and_folder_are_refused(tmp_path):
 )
 def test_consistent_checksum_does_not_make_a_state_right(saved, change, words):
     with pytest.raises(MachineError, match=words):
-        checkpoint.loads(repacked(saved, change))
+        checkpoint.loads(repacked(saved, change), "x")
+
+
+@pytest.mark.parametrize("limit, most", [("max_grant_frames", 4096), ("max_maptrack_frames", 65536)])
+def test_a_grant_table_is_as_large_as_xen_lets_it_be_and_no_larger(limit, most):
+    machine = small_machine()
+    machine.create_domain(1, **{limit: 1234})
+    data = checkpoint.dumps(machine)
+
+    def with_limit(value):
+        def change(header, sections):
+            (domain,) = [
+                s for name, s in sections.items() if struct.pack("<I", 1234) in s and "struct" in name
+            ]
+            struct.pack_into("<I", domain, domain.index(struct.pack("<I", 1234)), value)
+
+        return repacked(data, change)
+
+    checkpoint.loads(with_limit(most)).audit().check()
+    with pytest.raises(MachineError, match="domain 1: an impossible grant table"):
+        checkpoint.loads(with_limit(most + 1))
+
+
+@pytest.mark.parametrize("field, value", [("ref", 1 << 20), ("domid", 77), ("flags", 4)])
+def test_a_mapping_of_no_entry_and_one_of_no_kind_are_refused(field, value):
+    machine = small_machine()
+    owner, mapper, _ = two_domains(machine)
+    mapper.map_grant(owner, 8)
+
+    def change(header, sections):
+        for name in [name for name in sections if name.endswith(".tracks")]:
+            tracks = np.frombuffer(sections[name], dtype=maptrack_dtype()).copy()
+            tracks[field][tracks["flags"] != 0] = value
+            sections[name] = tracks.tobytes()
+
+    with pytest.raises(MachineError, match=r"domain 2 maps grant 0x.* of domain .*, which is not there"):
+        checkpoint.loads(repacked(checkpoint.dumps(machine), change))
 
 
 @pytest.mark.parametrize("seed", range(40))

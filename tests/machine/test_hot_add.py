@@ -64,11 +64,15 @@ def test_records_behind_the_old_end_come_into_reach():
     machine = machine_of("xen-none", ram, [(0, 8 * GIB, 1, 0)])
     old = machine.max_pdx
     assert old % 65536
-    machine.add_memory(5 * GIB, 6 * GIB)
+    machine.add_memory(5 * GIB, 5 * GIB + 258 * MIB)
     for pdx in (old, old + 1, (old | 65535)):
         assert machine._record(pdx) == (0, 0, 0, 0, 0, 0)
     machine.audit().check()
-    machine.add_memory(6 * GIB, 7 * GIB)
+    # So does the end of what was added: all of its group is backed by now.
+    old = machine.max_pdx
+    assert old % 65536
+    machine.add_memory(8 * GIB, 9 * GIB, node=0)
+    assert {machine._record(pdx) for pdx in range(old, (old | 65535) + 1)} == {(0, 0, 0, 0, 0, 0)}
     machine.audit().check()
 
 
@@ -115,6 +119,12 @@ def test_every_refusal_says_why_and_changes_nothing(start, end, why):
     assert checkpoint.dumps(machine) == before
 
 
+def test_an_empty_range_is_none_and_the_message_names_it():
+    with pytest.raises(MachineError) as refused:
+        machine_of().add_memory(515 * GIB, 515 * GIB)
+    assert str(refused.value) == "memory [0x80c0000000, 0x80c0000000) is not added: it is no range"
+
+
 def test_whole_group_boundary_is_exact():
     # One whole group before the last: 256 MiB and one more 2 MiB, aligned to the group.
     machine = machine_of()
@@ -124,8 +134,8 @@ def test_whole_group_boundary_is_exact():
     machine.audit().check()
 
 
-def test_range_too_small_for_its_own_tables_is_refused():
-    # 2 MiB of a new group at each end: 2 groups more and 2 MiB a group of tables fit; a lone M2P slot too.
+def test_the_smallest_range_pays_for_its_own_tables():
+    # A whole group and 2 MiB of the next: 2 MiB of frame table for each, and a slot of the M2P.
     machine = machine_of()
     free = machine.free_pages
     machine.add_memory(515 * GIB, 515 * GIB + 258 * MIB)

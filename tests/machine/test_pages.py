@@ -3,10 +3,11 @@
 import errno
 
 import pytest
+from machine_pair import Pair
 from machines import GIB, MIB, small_host, small_machine
 
 from xenmm import ConfigError, MachineError
-from xenmm.machine import Machine
+from xenmm.machine import Machine, checkpoint
 from xenmm.machine.machine import INVALID_M2P_ENTRY, SHARED_M2P_ENTRY
 from xenmm.machine.page_info import (
     PAGE_TYPES,
@@ -440,3 +441,33 @@ def test_no_chunk_of_an_order_past_the_largest_is_freed(machine, order):
 )
 def test_width_kept_for_dma_is_a_quarter_of_the_node_as_the_srat_has_it(rows, zone):
     assert Machine(small_host(srat=rows)).setup.dma_zone == zone
+
+
+#: What is reserved, and the pages that the heap then does not have: those that hold any byte of it.
+RESERVED = [
+    ((8 * MIB, 9 * MIB), (8 * MIB, 9 * MIB)),
+    ((8 * MIB + 1, 9 * MIB - 1), (8 * MIB, 9 * MIB)),
+    ((8 * MIB - 1, 9 * MIB + 1), (8 * MIB - 4096, 9 * MIB + 4096)),
+    ((8 * MIB, 8 * MIB + 1), (8 * MIB, 8 * MIB + 4096)),
+    ((8 * MIB, 8 * MIB), (0, 0)),
+    ((1 << 64, 1 << 64), (0, 0)),
+]
+
+
+@pytest.mark.parametrize("given, kept", RESERVED)
+def test_the_heap_gets_no_page_of_reserved_bytes(given, kept):
+    pair = Pair(reserve=[given])
+    pair.compare()
+    machine, free = pair.fast, small_machine().free_pages
+    assert machine.free_pages == free - (kept[1] - kept[0] >> 12)
+    for mfn in range(8 * MIB - 8192 >> 12, 9 * MIB + 8192 >> 12):
+        assert machine.page(mfn).is_free == (not kept[0] <= mfn << 12 < kept[1])
+    again = checkpoint.loads(checkpoint.dumps(machine))
+    assert (again.options, again.free_pages) == (machine.options, machine.free_pages)
+
+
+@pytest.mark.parametrize("given", [(4096, 0), (-1, 4096), (0, 2**64 + 1), (1, 2, 3), 7, "ab", (0.0, 4096.0)])
+def test_what_is_no_range_is_not_reserved(given):
+    with pytest.raises(ConfigError, match="reserve holds ranges") as refused:
+        small_machine(reserve=[given])
+    assert repr(given) in str(refused.value)

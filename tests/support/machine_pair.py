@@ -172,7 +172,7 @@ class Pair:
     ----------
     host : Host, optional
         By default two nodes of a few MiB with I/O frames between; ``profile`` names its profile.
-    flavour, map_by, mapcache, cpus : as Machine takes them
+    flavour, map_by, mapcache, cpus, reserve : as Machine takes them
     folder : Path, optional
         Where checkpoints go; without one, ``reload`` does nothing.
     """
@@ -181,9 +181,8 @@ class Pair:
         host = host or small_host(profile)
         self.fast = Machine(host, **options)
         naive, by_page = self.fast.options["flavour"] == "naive", self.fast.options["map_by"] == "page"
-        self.slow = SlowMachine(
-            host, naive, by_page, self.fast.options["mapcache"], self.fast.options["cpus"]
-        )
+        given = [self.fast.options[name] for name in ("mapcache", "cpus", "reserve")]
+        self.slow = SlowMachine(host, naive, by_page, *given)
         self.folder = folder
         self.free_at_start = self.fast.free_pages
         assert self.free_at_start == self.slow.heap.free_pages

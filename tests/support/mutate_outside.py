@@ -1,6 +1,6 @@
 """Mutants of what mutmut leaves alone: tables and fields outside functions, and properties.
 
-    python tests/support/mutate_outside.py GROUP COUNT [--seed N] [--record FILE]
+    python tests/support/mutate_outside.py GROUP COUNT [--seed N] [--record FILE] [--survivors]
 
 One operator or constant is changed at a time, in a copy of the tree, and the tests run in a new process: most
 of these lines run when the package is imported. A seed picks COUNT places.
@@ -15,9 +15,9 @@ import sys
 import tokenize
 from pathlib import Path
 
-from mutate import OPERATORS
+from mutate import OPERATORS, again
 from mutate_python import GROUPS, PYTEST, copied, picked, put_result
-from records import commit
+from records import commit, record
 
 #: How lines begin that say nothing at run time.
 DECLARES = ("from ", "import ", "def ", "@", "#:")
@@ -80,21 +80,26 @@ def main():
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--survivors", action="store_true", help="only the survivors of the record")
     arguments = parser.parse_args()
-    group, tree, rows = arguments.group.removesuffix("-outside"), commit(), []
+    group, tree, seed, rows = arguments.group.removesuffix("-outside"), commit(), arguments.seed, []
     with copied():
         files = sorted(Path("xenmm", group).glob("*.py"))
-        every = {f"{n} {row['place']} {row['change']}": (file, row, text)
+        every = {f"{n} {row['place']} {row['change']}": (row, file, text)
                  for file in files for n, (row, text) in enumerate(mutants_of(file))}  # fmt: skip
-        if not survives(files[0], files[0].read_text(), group):
+        chosen = [every[name] for name in picked(every, arguments.count, seed)]
+        if arguments.survivors:
+            before = next(g for g in record("mutation")["groups"] if g["group"] == arguments.group)
+            seed, (rows, chosen) = before["seed"], again(before, every.values())
+            rows += [{"fate": "killed"}] * before["killed"]
+        if chosen and not survives(files[0], files[0].read_text(), group):
             sys.exit(f"{group}: the tests fail without any change")
         # What is done when somebody stops it is a sample, too.
         with contextlib.suppress(KeyboardInterrupt):
-            for name in picked(every, arguments.count, arguments.seed):
-                file, row, text = every[name]
+            for row, file, text in chosen:
                 rows.append(row | {"fate": "survives" if survives(file, text, group) else "killed"})
                 print(f"{rows[-1]['fate']:9} {row['place']}: {row['text']} -> {row['change']}", flush=True)
-    put_result(arguments.group, arguments.seed, rows, len(every), arguments.record, tree)
+    put_result(arguments.group, seed, rows, len(every), arguments.record, tree)
 
 
 if __name__ == "__main__":

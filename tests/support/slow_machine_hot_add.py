@@ -32,8 +32,6 @@ class HotAdd:
         end = min(-(-last // COMPAT_SLOT), ram.compat_most)
         compat = [s for s in range(first // COMPAT_SLOT, end) if s not in ram.compat_slots]
         fresh = sum(g not in ram.groups for g in groups) + len(slots) + len(compat)
-        if fresh * STEP > last - first:
-            return False
         ram.grow(groups, slots, compat, last, top + 1)
         if node not in ram.nodes:
             ram.nodes.append(node)

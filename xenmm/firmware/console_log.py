@@ -251,11 +251,12 @@ def refuse_damage(damage: Sequence[Note], file: str) -> None:
 
 
 def _arch(chosen: Candidate) -> str:
-    if chosen.family in ("xen", "e820", "smap", "user", "modified"):
+    if chosen.family in ("xen", "e820", "smap", "modified"):
         return "x86"
     if chosen.family == "xen-arm":
         return "arm"
-    return arch_of(chosen.boot.facts) or chosen.arch
+    # x86 and MIPS both have a user-defined map.
+    return arch_of(chosen.boot.facts) or chosen.arch or ("x86" if chosen.family == "user" else "")
 
 
 def _disagreements(

@@ -159,7 +159,9 @@ _EFI_FREEBSD = re.compile(
 )
 _SMAP = re.compile(rf"\bSMAP type=(\d+),?(?: x?attr=\w+,?)? base=(?:0x)?({_N}),? len=(?:0x)?({_N})")
 
-_SRAT = re.compile(r"(?:SRAT|NUMA): *Node +(\d+) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)")
+_SRAT = re.compile(
+    r"(?:SRAT|NUMA): *Node +(\d{1,9}) +(?:PXM|[A-Z]{2,12}) *(?=\d|$)|\bSRAT: *Node\b(?! \d+ \[)"
+)
 _SRAT_BODY = re.compile(
     rf"(\d{{1,9}})(?:[ ,:]{{1,3}}|(?=\[))"
     rf"(?:\[ ?mem ?0x({_N}) ?- ?0x({_N}) ?\]|\[(?:0x)?({_N})[,-] ?(?:0x)?({_N})\]"
@@ -440,7 +442,7 @@ def srat_row(text: str) -> Row | None:
     body = _SRAT_BODY.match(text, mark.end()) if mark[1] else None
     if body is None:
         return cut
-    row = Row("srat", node=int(mark[1][:9]), pxm=int(body[1][:9]), flags=srat_flags(body[8]), label="SRAT")
+    row = Row("srat", node=int(mark[1]), pxm=int(body[1]), flags=srat_flags(body[8]), label="SRAT")
     for at, make in ((2, _closed), (4, _closed), (6, _half_open)):
         if body[at] is not None:
             return make(row, body[at], body[at + 1])

@@ -3,7 +3,8 @@
 Rules: Xen c447b7308b, xen/arch/x86/x86_64/mm.c (mem_hotadd_check, memory_add, extend_frame_table,
 setup_m2p_table, transfer_pages_to_heap). The range is aligned to 2 MiB; the compression that boot chose can
 express all of it; at least one whole group of 65,536 pages is new; frame table, M2P and direct map have room;
-the new parts of the tables fit into the added memory, from its start on, and the rest goes to the heap.
+the new parts of the tables take the start of the added memory, and the rest goes to the heap. They fit
+always: a range with a whole group in it has many times the pages that its tables take.
 
 Differs from Xen: a range that overlaps RAM is refused, where Xen looks at whole groups inside it only; the
 page tables that map the new parts are not taken from the heap.
@@ -123,8 +124,6 @@ def _plan(machine: Machine, start: int, end: int, node: int) -> AddPlan:
     slots = [s for s in range(spfn // _M2P_SLOT, -(-epfn // _M2P_SLOT)) if not machine._m2p_ok(s * _M2P_SLOT)]
     compat = _compat_slots(machine, spfn, epfn)
     tables = _FRAMES_2M * (len(fresh) + len(slots) + len(compat))
-    if tables > epfn - spfn:
-        raise _refusal(start, end, f"its own tables take {tables} pages, more than it has")
     pages = [(g * _GROUP_BYTES, _GROUP_BYTES) for g in fresh]
     rest, cleared = _last_group(machine, end_pdx)
     last = (end_pdx - 1) // PDX_GROUP_COUNT
