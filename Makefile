@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 MACHINE ?= taishan200-4node
 PYTEST_ARGS ?=
 
-SOURCES := setup.py pyproject.toml $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.px[di] xenmm/*.h xenmm/*.c xenmm/include/*.h)
+SOURCES := setup.py pyproject.toml xenmm/_kernels.c $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.px[di] xenmm/*.h xenmm/include/*.h)
 # Some of the tools call others by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check

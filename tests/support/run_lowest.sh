@@ -16,12 +16,15 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 lowest() { "$python" "$tree/tests/support/lowest.py" "$tree/pyproject.toml" "$@"; }
 
-# The tests as they are now, of the same moment as the wheel.
-cp -r "$tree/tests" "$tree/pyproject.toml" "$tree/examples" "$tree/docs" "$tree/benchmarks" "$scratch/"
+# A copy, so that what another Cython makes of the source does not lie in the tree. The tests are of the same moment.
+mkdir "$scratch/source"
+(cd "$tree" && git ls-files -z --cached --others --exclude-standard |
+  tar -c --null -T - --ignore-failed-read) | tar -x -C "$scratch/source"
+cp -r "$scratch/source"/{tests,pyproject.toml,examples,docs,benchmarks} "$scratch/"
 "$python" -m venv "$scratch/build"
 mapfile -t pinned < <(lowest build)
 "$scratch/build/bin/pip" install --quiet --disable-pip-version-check wheel "${pinned[@]}"
-"$scratch/build/bin/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch" "$tree"
+"$scratch/build/bin/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch" "$scratch/source"
 
 "$python" -m venv "$scratch/run"
 mapfile -t pinned < <(lowest dependencies test numba unicorn rich plot)
