@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml xenmm/_kernels.c $(wildcard xenmm/*.pyx xenmm
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test asan tsan memcheck torture coverage leaks long-replay lowest pythons mutate fuzz api peers lint types docs figures \
+.PHONY: run test asan tsan memcheck torture coverage leaks long-replay lowest pythons mutate fuzz api peers packages lint types docs figures \
   dist check-dist clean help
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,9 @@ test: $(VENV)/built $(VENV)/test-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 peers: $(VENV)/peers-packages $(VENV)/browser-packages
+
+# Everything that any of these commands installs, for two of them to run at once.
+packages: $(addprefix $(VENV)/,$(addsuffix -packages,build test peers browser coverage mutation fuzz lint docs dist))
 
 # The whole suite takes a quarter of an hour; ASAN_TESTS="tests/test_core_arrays.py ..." is quicker.
 asan: $(VENV)/built $(VENV)/test-packages
