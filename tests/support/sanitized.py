@@ -22,6 +22,8 @@ LEFT_OUT = {
     "tests/test_hostile.py::test_every_count_of_a_long_replay_follows_from_its_length": "the same",
     "tests/test_race.py": "builds with another sanitizer, and two do not go together",
     "tests/report/test_page_in_browser.py": "a browser shows a page; nothing compiled of ours runs in it",
+    "tests/report/test_terminal.py::test_same_text_with_and_without_rich[steps": "minutes of a study that "
+    "tests of its own run here",
     "tests/test_docs_figures.py::test_commands_run_and_print_what_the_document_shows": "minutes of commands, "
     "each of which tests of its own run here",
 }
