@@ -14,5 +14,6 @@ def pytest_sessionstart():
     process, and what that has kept would stand in for a function that was changed."""
     kept = type(functools.cache(len))
     for found in gc.get_objects():
-        if isinstance(found, kept) and str(found.__module__).startswith("xenmm"):
+        # By type: isinstance would ask a weak proxy for what it stands for, which may be gone.
+        if type(found) is kept and str(found.__module__).startswith("xenmm"):
             found.cache_clear()
