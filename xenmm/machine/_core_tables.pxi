@@ -218,25 +218,33 @@ cdef class _Tables(_Memory):
         cdef uint32_t node, zone, order
         cdef page_list *pages
         found = []
-        for node in range(m.nr_nodes):
-            for zone in range(NR_ZONES):
-                for order in range(NR_ORDERS):
-                    pages = free_list(m, node, zone, order)
-                    marked = (m.free_orders[node * NR_ZONES + zone] >> order) & 1
-                    if pages.head != LIST_NULL or marked:
-                        found.append((node, zone, order, pages.head, pages.tail))
-        return found, m.total_free, [m.node_free[n] for n in range(m.nr_nodes)], m.dirty_pages
+        self.acquire()
+        try:
+            for node in range(m.nr_nodes):
+                for zone in range(NR_ZONES):
+                    for order in range(NR_ORDERS):
+                        pages = free_list(m, node, zone, order)
+                        marked = (m.free_orders[node * NR_ZONES + zone] >> order) & 1
+                        if pages.head != LIST_NULL or marked:
+                            found.append((node, zone, order, pages.head, pages.tail))
+            return found, m.total_free, [m.node_free[n] for n in range(m.nr_nodes)], m.dirty_pages
+        finally:
+            self.release()
 
     def _free_marks(self):
         """{(node, zone, order)} of the free lists that are marked as not empty."""
         cdef machine *m = self.m
-        return {
-            (node, zone, order)
-            for node in range(m.nr_nodes)
-            for zone in range(NR_ZONES)
-            for order in range(NR_ORDERS)
-            if (m.free_orders[node * NR_ZONES + zone] >> order) & 1
-        }
+        self.acquire()
+        try:
+            return {
+                (node, zone, order)
+                for node in range(m.nr_nodes)
+                for zone in range(NR_ZONES)
+                for order in range(NR_ORDERS)
+                if (m.free_orders[node * NR_ZONES + zone] >> order) & 1
+            }
+        finally:
+            self.release()
 
     def _runs(self):
         """RAM as [(smfn, emfn, node, kept by boot)]."""
