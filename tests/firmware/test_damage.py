@@ -76,3 +76,18 @@ def test_very_many_ranges_are_read(format: str) -> None:
         assert len(found.srat or ()) == count
     else:
         assert found.ram == tuple(ram)
+
+
+@pytest.mark.parametrize(
+    ("whole", "last"),
+    [
+        (" 0000000000100000 - 00000000c0000000 (usable)", " 0000000100000000 - 0000000430000000 (usable)"),
+        (" [0000000000100000, 00000000bfffffff] (usable)", " [0000000100000000, 000000042fffffff] (usable)"),
+    ],
+)
+def test_a_last_row_of_xen_that_is_cut_anywhere_is_told(whole: str, last: str) -> None:
+    head = f"(XEN) Xen-e820 RAM map:\n(XEN) {whole}\n(XEN) "
+    for end in range(2, len(last)):
+        found = read_map((head + last[:end]).encode())
+        assert found.ram[0] == (MIB, 3 * GIB)
+        assert found.notes or found.ram[1:] == ((4 * GIB, 0x430000000),), last[:end]

@@ -129,7 +129,7 @@ _FAMILY: Final = {"user": "user", "modified": "modified", "reserve setup_data": 
 _BARE_MEM = re.compile(rf"\s*{_MEM}")
 _BARE_NEW = re.compile(rf"\s*\[({_H}{{8,24}}), ?({_H}{{8,24}})\] +(\(.*|type \d.*)")
 _BARE_OLD = re.compile(rf"\s*({_H}{{8,24}}) - ({_H}{{8,24}}) +(\(.*|type \d.*)")
-_BARE_CUT = re.compile(rf"\s*(?:\[{_H}{{8,24}}(?:,|$)|{_H}{{16}}(?: -|$)|\[$)")
+_BARE_CUT = re.compile(rf"\s*(?:\[(?:{_H}{{8,24}},|{_H}{{0,24}}$)|{_H}{{16}} -|{_H}{{1,16}}\s*$)")
 _XEN_EFI = re.compile(rf"\s*({_H}{{9,24}})-({_H}{{9,24}}) type=(\d+) attr=({_N})")
 
 _ARM = re.compile(rf"\s*RAM: *(?:({_N}) ?- ?({_N})\b)?(.*)")
