@@ -108,7 +108,7 @@ dist: $(VENV)/built $(VENV)/dist-packages
 check-dist: dist
 	$(BIN)/cffconvert --validate
 	$(BIN)/python tests/support/check_dist.py dist
-	$(BIN)/python tests/support/build_again.py dist
+	$(BIN)/python tests/support/build_again.py dist --wheel
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info xenmm/*.so xenmm/_facts.c xenmm/_core.c xenmm/_timing.c xenmm/_machine.c xenmm/_embed.c
