@@ -439,6 +439,7 @@ def test_kernels_own_map_in_both_styles(who, heading, style):
     log = s.text(style(), style(USER, who, heading))
     assert read_map(log).ram == RAM
     assert read_map(log, map="user").ram == ((0, 0x9FC00), (0x100000, 0x40000000))
+    assert read_map(log, map="user").arch == "x86"
 
 
 def test_user_map_that_is_not_there_is_an_error():
@@ -672,6 +673,37 @@ def test_a_node_of_too_many_digits_is_no_other_node(digits):
     found = read_map(s.text(s.linux_new(), f"SRAT: Node {node} PXM 3 [mem 0x00000000-0x7fffffff]"))
     assert [r.node for r in found.srat or ()] == ([int(node)] if digits == 9 else [])
     assert len(dropped(found)) == (digits > 9)
+
+
+@pytest.mark.parametrize("row", [
+    "ACPI: SRAT Memory (0x0 length 0x80000000) in proximity domain {} enabled",
+    "SRAT: Found memory domain {} addr 0x0 len 0x80000000: enabled",
+    "Memory range 0x0 to 0x80000 (type 0x1) in proximity domain 0x{:x} enabled",
+])  # fmt: skip
+def test_a_proximity_domain_past_32_bits_is_no_other_one(row):
+    for domain in ((1 << 32) - 1, 1 << 32, 10**30):
+        found = read_map(s.text(s.linux_new(), row.format(domain)))
+        assert [r.node for r in found.srat or ()] == ([domain] if domain < 1 << 32 else [])
+        assert [n.text for n in dropped(found)] == (
+            ["the row's node is a number of more than 32 bits"] * (domain >= 1 << 32)
+        )
+
+
+@pytest.mark.parametrize("lines", [
+    ["Early memory node ranges", "  node {}: [mem 0x0-0x7fffffff]"],
+    ["Early memory PFN ranges", "    {}: 0x00000000 -> 0x00080000"],
+    ["Node {} Memory: 0x0-0x80000000"],
+    ["MEMBLOCK configuration:", " memory[0x0]\t[0x0-0x7fffffff], 0x80000000 bytes on node {} flags: 0x0"],
+])  # fmt: skip
+def test_ram_of_a_node_past_32_bits_is_told_and_not_another_nodes(lines):
+    for node in ((1 << 32) - 1, 1 << 32, 10**30):
+        text = s.text("Linux version 6.1", [line.format(node) for line in lines])
+        if node < 1 << 32:
+            found = read_map(text)
+            assert found.ram == ((0, 0x80000000),) and not dropped(found)
+        else:
+            with pytest.raises(NoMapError, match="the row's node is a number of more than 32 bits"):
+                read_map(text)
 
 
 XEN_CUTS = [

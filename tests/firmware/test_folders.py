@@ -70,6 +70,17 @@ def test_entries_that_lack_something_are_dropped_with_their_number(memmap: Path)
     assert "ends before it starts" in dropped(memory_map)[2]
 
 
+def test_numbers_of_entries_are_told_apart_to_the_last_digit(tmp_path: Path) -> None:
+    names, lines = ("1111111110", "1111111111", "\N{SUPERSCRIPT TWO}"), []
+    for i, name in enumerate(names):
+        (tmp_path / "memmap" / name).mkdir(parents=True)
+        for word, value in (("start", hex(i << 20)), ("end", hex((i << 20) + 0xFFF)), ("type", "System RAM")):
+            (tmp_path / "memmap" / name / word).write_text(value)
+            lines.append(f"{name}/{word}:{value}")
+    for found in (read_map(tmp_path / "memmap"), read_map("\n".join(lines))):
+        assert found.ram == ((0, 0x1000), (0x100000, 0x101000))
+
+
 def test_a_folder_of_a_device_tree_is_read(tmp_path: Path) -> None:
     if shutil.which("dtc") is None:
         pytest.skip("dtc (Debian device-tree-compiler) is not installed")

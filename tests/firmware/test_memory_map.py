@@ -61,6 +61,7 @@ def test_srat_rows_default_to_enabled_and_to_nodes_of_their_own():
     found = MemoryMap.from_ranges([(0, 9)], [(0, 4), (4, 9, 3), (9, 12, 1, 7)])
     assert [(r.flags, r.node) for r in found.srat] == [(1, 0), (3, 1), (1, 7)]
     assert found.nodes == (0, 1, 7)
+    assert {r.source for r in found.srat} == {Source("from_ranges", None, "ranges")}
     assert MemoryMap.from_ranges([(0, 9)]).srat is None
     assert MemoryMap.from_ranges([(0, 9)], []).srat == ()
 

@@ -27,7 +27,7 @@ FORMAT_TREE: Final = "device-tree-folder"
 _FILE_BYTES_MAX: Final = 1 << 20
 _ENTRIES_MAX: Final = 100_000
 
-_LINE = re.compile(r"\s*(?:\S*memmap/|\./)?(\d+)/(start|end|type)\s*:\s*(.+?)\s*\Z")
+_LINE = re.compile(r"\s*(?:\S*memmap/|\./)?(\d{1,99})/(start|end|type)\s*:\s*(.+?)\s*\Z")
 _NUMBER = re.compile(r"0x([0-9a-fA-F]{1,17})\Z")
 
 
@@ -65,14 +65,14 @@ def sniff(lines: Sequence[tuple[int, str]]) -> bool:
 def read(lines: Sequence[tuple[int, str]], file: str) -> MemoryMap:
     """Read the output of ``grep -r . /sys/firmware/memmap``; arguments and errors as every reader."""
     found = ((number, match) for number, text in lines if (match := _LINE.match(text)))
-    return _memmap(((int(m[1][:9]), m[2], m[3], number) for number, m in found), file)
+    return _memmap(((int(m[1]), m[2], m[3], number) for number, m in found), file)
 
 
 def _entries(path: Path, names: Iterable[str]) -> Iterable[tuple[int, str, str, int | None]]:
-    for name in sorted((n for n in names if n.isdigit()), key=int)[:_ENTRIES_MAX]:
+    for name in sorted((n for n in names if n.isdecimal()), key=int)[:_ENTRIES_MAX]:
         for word in ("start", "end", "type"):
             if (path / name / word).is_file():
-                yield int(name[:9]), word, _bytes(path / name / word).decode("utf-8", "replace").strip(), None
+                yield int(name), word, _bytes(path / name / word).decode("utf-8", "replace").strip(), None
 
 
 def _bytes(path: Path) -> bytes:

@@ -27,7 +27,7 @@ _PAGE_SIZES: Final = (PAGE_SIZE, 16 << 10, 64 << 10, 8 << 10)
 _USUAL_PAGE: Final = {"ia64": 16 << 10}
 _EXCERPT: Final = 120
 _WINDOW = r"\[mem 0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\]"
-_NUMA_JOINED: Final = re.compile(rf"NUMA: Node (\d+) {_WINDOW} \+ {_WINDOW}")
+_NUMA_JOINED: Final = re.compile(rf"NUMA: Node (\d{{1,9}}) {_WINDOW} \+ {_WINDOW}")
 
 
 @dataclass(slots=True)
@@ -246,7 +246,7 @@ def _missing_srat_notes(boot: Boot, srat: Sequence[SratRange], file: str) -> Ite
         joined = _NUMA_JOINED.search(text) if " + " in text else None
         if joined is None:
             continue
-        windows = [(r.start, r.end) for r in srat if r.node == int(joined[1][:9])]
+        windows = [(r.start, r.end) for r in srat if r.node == int(joined[1])]
         # What was joined before may span holes: only its two ends are those of rows.
         for edge in (int(digits, 16) for digits in joined.groups()[1:]):
             if not any(start <= edge < end for start, end in windows):

@@ -37,7 +37,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from .memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE
+from .memory_map import SRAT_ENABLED, SRAT_HOTPLUG, SRAT_NONVOLATILE, U32_END
 
 #: A printed 64-bit number has at most this many hexadecimal digits: more is a slip of somebody's pen.
 MAX_DIGITS: Final = 16
@@ -199,12 +199,19 @@ def _number(digits: str) -> int | None:
 
 
 _TOO_LONG: Final = "the row has a number of more than 16 hexadecimal digits"
+_NO_NODE: Final = "the row's node is a number of more than 32 bits"
 _LOST_DIGIT: Final = "one of the row's numbers has lost a digit"
 
 
 def _lost_digit(a: str, b: str) -> bool:
     """Whether of two numbers padded alike the longer one shows that the shorter one should be as long."""
     return len(a) != len(b) and max(a, b, key=len).startswith("0")
+
+
+def _of_node(row: Row, digits: str, base: int = 10) -> Row:
+    """Fill in the node; a number that is too large for one has no other node's row."""
+    node = int(digits, base) if len(digits) <= MAX_DIGITS else U32_END
+    return row._replace(node=node) if node < U32_END else row._replace(kind="", why=_NO_NODE)
 
 
 def _closed(row: Row, start: str, last: str) -> Row:
@@ -301,7 +308,7 @@ def node_row(text: str) -> Row | None:
     mark = _NODE.search(text)
     if mark is None:
         return None
-    row = Row("nodes", label="node", node=int(mark[1][:9]))
+    row = _of_node(Row("nodes", label="node"), mark[1])
     found = _E820_MEM.match(text, mark.end())
     if found is None or found[1] != "mem":
         return row._replace(kind="", why="the row is cut")
@@ -313,7 +320,7 @@ def pfn_row(text: str) -> Row | None:
     found = _PFN.match(text)
     if found is None:
         return None
-    row = Row("pfn", label="node", node=int(found[1][:9]))
+    row = _of_node(Row("pfn", label="node"), found[1])
     # Before 2.6.30 the numbers are decimal.
     return (
         _half_open(row, found[2], found[3])
@@ -332,10 +339,8 @@ def memblock_row(text: str) -> Row | None:
     found = _MEMBLOCK.search(text)
     if found is None:
         return None
-    node = int(found[5][:9]) if found[5] else None
-    return _sized(
-        Row("memblock", label="memory", node=node, nr=int(found[1][:8], 16)), found[2], found[4], False
-    )
+    row = Row("memblock", label="memory", nr=int(found[1][:8], 16))
+    return _sized(_of_node(row, found[5]) if found[5] else row, found[2], found[4], False)
 
 
 def mips_row(text: str) -> Row | None:
@@ -348,7 +353,7 @@ def power_rows(text: str) -> list[Row]:
     found = _PPC_NODE.match(text)
     if found is None:
         return []
-    row = Row("nodes", label="node", node=int(found[1][:9]))
+    row = _of_node(Row("nodes", label="node"), found[1])
     return [_half_open(row, *(p[2:] for p in pair.split("-"))) for pair in found[2].split()]
 
 
@@ -425,11 +430,11 @@ def srat_row(text: str) -> Row | None:
         start, size, domain, rest = found.groups()[:4]
         if start is None:
             domain, start, size, rest = found.groups()[4:]
-        row = Row("srat", node=int(domain[:9]), pxm=int(domain[:9]), flags=srat_flags(rest), label="SRAT")
-        return _sized(row, start, size)
+        row = _of_node(Row("srat", flags=srat_flags(rest), label="SRAT"), domain)
+        return _sized(row._replace(pxm=row.node), start, size)
     if found := _SRAT_PAGES.search(text):
-        node = int(found[3][:8], 16)
-        row = _half_open(Row("srat", node=node, pxm=node, flags=srat_flags(found[4])), found[1], found[2])
+        row = _of_node(Row("srat", flags=srat_flags(found[4])), found[3], 16)
+        row = _half_open(row._replace(pxm=row.node), found[1], found[2])
         return row._replace(start=row.start << 12, end=row.end << 12 if row.end is not None else None)
     if found := _SRAT_PLAIN.search(text):
         # Xen on Arm, from a device tree: no proximity domain.
