@@ -2,8 +2,8 @@
 """The timing engine's face to Python: it builds the C state, takes buffers and numbers, and hands out
 counts.
 
-The rules stand in _timing_kernels.h (the loops) and in xenmm.timing.config (what may be asked for). Nothing
-here judges a configuration: xenmm.timing has validated it.
+The rules stand in _timing_kernels.h (the loops), in xenmm.timing.levels and xenmm.timing.config (what may be
+asked for). Nothing here judges a configuration: xenmm.timing has validated it.
 """
 
 from cpython.buffer cimport (

@@ -120,6 +120,38 @@ def test_a_files_name_stands_before_the_field(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (5, "^hierarchy: 5 is not a table"),
+        (
+            {"cache": {"A": {"size": 32768, "assoc": "full", "line": "64B"}}},
+            "^cache.A.line: '64B' is not an int",
+        ),
+        (
+            {"cache": {"A": {"size": 32768, "assoc": "full", "line": [1]}}},
+            r"^cache.A.line: \[1\] is not an int",
+        ),
+        (
+            {"cache": {"A": {"size": 32768, "assoc": "full", "line": 1e400}}},
+            "^cache.A.line: inf is not an int",
+        ),
+        ({"cache": {"A": {"size": 2.5, "assoc": "full"}}}, "^cache.A.size: 2.5 is not an integer"),
+        ({"cache": {"A": {"size": 32768, "assoc": "half"}}}, "^cache.A.assoc: 'half' is not an integer"),
+        ({"source": {1: "a datasheet"}}, "^source: it is not a table from field to text"),
+    ],
+)
+def test_tables_of_the_wrong_kinds_are_clear_errors(table, message):
+    with pytest.raises(ConfigError, match=message):
+        Hierarchy.from_dict(table)
+
+
+def test_a_fully_associative_cache_is_one_set():
+    table = {"cache": {"A": {"size": "32KiB", "assoc": "full", "line": 32}}}
+    (cache,) = Hierarchy.from_dict(table).caches
+    assert (cache.assoc, cache.sets) == (1024, 1)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Hierarchy([Cache("A", 1024, 1), Cache("B", 1024, 1)]), "cache.B.holds: A already"),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from .._core import HostCore
 from ..constants import U64_END
 from ..errors import ConfigError
-from ..timing.config import PAGE_BYTES
 from ..timing.host_space import host_space
+from ..timing.levels import PAGE_BYTES
 from .provenance import provenance
 
 if TYPE_CHECKING:

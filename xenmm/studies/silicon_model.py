@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._embed import struct_values
 from ..errors import ConfigError
-from ..timing.config import PAGE_BYTES, Hierarchy, load_microarchitecture
+from ..timing.config import Hierarchy, load_microarchitecture
 from ..timing.cost import cost
 from ..timing.engine import READ, WRITE, Engine
+from ..timing.levels import PAGE_BYTES
 from ..timing.operations import Operations, operations_of
 from ..timing.primitives import WAYS
 from ..timing.space import AddressSpace, Mapping

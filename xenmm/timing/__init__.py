@@ -13,17 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import (
-        Cache,
-        Core,
-        Hierarchy,
-        Memory,
-        PageWalk,
-        Tlb,
-        load_microarchitecture,
-        microarchitectures,
-    )
+    from .config import Hierarchy, load_microarchitecture, microarchitectures
     from .engine import EXECUTE, READ, WRITE, Engine, Run
+    from .levels import Cache, Core, Memory, PageWalk, Tlb
     from .result import CacheCounts, Result, TlbCounts, WalkCounts
     from .space import AddressSpace, Mapping
 
@@ -51,11 +43,9 @@ __all__ = [
 
 # Imported at their first use: what operations cost is asked for without the engine too.
 _HOMES = {
-    "config": (
-        *("Cache", "Core", "Hierarchy", "Memory", "PageWalk", "Tlb"),
-        *("load_microarchitecture", "microarchitectures"),
-    ),
+    "config": ("Hierarchy", "load_microarchitecture", "microarchitectures"),
     "engine": ("EXECUTE", "READ", "WRITE", "Engine", "Run"),
+    "levels": ("Cache", "Core", "Memory", "PageWalk", "Tlb"),
     "result": ("CacheCounts", "Result", "TlbCounts", "WalkCounts"),
     "space": ("AddressSpace", "Mapping"),
 }

@@ -52,7 +52,7 @@ def check_plru(at: str, replacement: str, assoc: int) -> None:
 
 def check_known(at: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{at}: {table!r} is not a table")
+        raise ConfigError(f"{at or 'hierarchy'}: {table!r} is not a table")
     names = tuple(known)
     for key in table:
         if key not in names:

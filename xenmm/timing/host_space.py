@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..constants import PAGE_SHIFT, PAGE_SIZE
-from .config import PAGE_BYTES
+from .levels import PAGE_BYTES
 from .space import AddressSpace, Mapping
 
 if TYPE_CHECKING:

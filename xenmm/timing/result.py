@@ -25,7 +25,8 @@ from typing import Any, Final
 
 from ..display import repr_html
 from ..version import __version__
-from .config import PAGE_LEVEL, WALK_LEVELS, Hierarchy
+from .config import Hierarchy
+from .levels import PAGE_LEVEL, WALK_LEVELS
 
 SCHEMA: Final = "xenmm.timing/1"
 KINDS: Final = ("read", "write", "execute", "walk", "prefetch", "writeback", "victim")

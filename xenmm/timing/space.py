@@ -9,7 +9,7 @@ from typing import Final
 from ..constants import PAGE_SHIFT, U64_END
 from ..errors import ConfigError, FrameError, need
 from ._fields import check_integer, tuple_of
-from .config import PAGE_BYTES, PAGE_LEVEL
+from .levels import PAGE_BYTES, PAGE_LEVEL
 
 _ENTRY_BITS: Final = 9
 _TOP_LEVEL: Final = 4
