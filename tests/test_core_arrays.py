@@ -136,6 +136,20 @@ def test_the_first_value_past_each_limit_is_refused_among_strangers(name, conver
             method(u64(crowd))
 
 
+@sets
+@conversions
+def test_a_block_that_is_good_up_to_its_middle_is_not_good(name, conversion, kernels):
+    oracle, method = Oracle(PARAMS[name]), getattr(HOSTS[name], conversion)
+    values = assorted_values(name, conversion)
+    good = [x for x in values if oracle.in_domain(conversion, x)]
+    bad = [x for x in values if not oracle.in_domain(conversion, x)]
+    rng = random.Random(name)
+    for at in (1, 2, 4, 8, 12, 16, 20, 24, 28, 30, 31, 48):
+        crowd = rng.choices(good, k=at) + rng.choices(bad, k=64 - at)
+        with pytest.raises(FrameError, match=f" {crowd[at]:#x} at index {at} "):
+            method(u64(crowd))
+
+
 @conversions
 def test_a_stranger_far_into_a_long_array_is_found_in_its_chunk(conversion):
     host = HOSTS["mask-7-bits"]

@@ -12,7 +12,7 @@ from hosts import U64_MAX, make_host, make_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import CONVERSIONS, Oracle
-from random_params import inputs, random_params
+from random_params import inputs, offset_changes, random_params
 
 from xenmm import _core
 from xenmm.errors import FrameError
@@ -52,6 +52,20 @@ def agree(params, values_of):
             if not all(good):
                 with pytest.raises(FrameError, match=f"at index {good.index(False)} "):
                     checked(array)
+
+
+@pytest.mark.parametrize("count", [8, 9, 16, 17, 24, 32, 33, 40, 41, 48, 49, 56, 57, 64])
+def test_every_region_of_as_many_as_the_tables_hold(count):
+    """Loops hold the tables in as many registers as there are regions, eight entries in each."""
+    rng = random.Random(count)
+    params = make_params([(0, 5000)], U64_MAX, 5000 << 16, **offset_changes(rng, count))
+    bases = [base for base in params["pfn_bases"] if base != U64_MAX]
+    frames = [base + i for base in bases for i in (0, 1, params["pdx_region_size"] - 1)]
+    pdxs = [(i << params["pdx_index_shift"]) + 1 for i in range(count)]
+    values = [*frames, *(x << 12 & U64_MAX for x in frames), *pdxs]
+    values += [params["frametable_virt_start"] + 32 * x & U64_MAX for x in pdxs]
+    values += [params["directmap_virt_start"] + 4096 * x & U64_MAX for x in pdxs]
+    agree(params, lambda c: [*inputs(rng, params, c), *values])
 
 
 @pytest.mark.parametrize("bit", [20, 29, 30, 35, 41, 51])

@@ -105,4 +105,20 @@ def test_a_xen_logs_own_options_are_applied_by_default():
 def test_a_linux_logs_options_are_only_told():
     host = xenmm.boot(stated("root=/dev/sda1 mem=6G", "linux-e820"))
     assert host.plan.e820.ram[-1][1] > 6 * GIB
-    assert any("not of Xen" in h.text for h in host.hazards)
+    told = [h.text for h in host.hazards if "not of Xen" in h.text]
+    assert told == ["mem=6G: an option of the logged kernel, not of Xen; not applied"]
+
+
+def test_made_up_nodes_are_told():
+    notes = parse_xen("numa=fake=4 console=vga").notes
+    assert notes == ("numa=fake=4: nodes are made up; tables stay as they are",)
+
+
+def test_what_rounding_to_pages_loses_at_either_end_is_part_of_a_page():
+    ram = [(1 << 20, (1 << 20) + 0x1800), (2 << 20, (3 << 20) - 0x800), ((4 << 20) + 0x800, 5 << 20)]
+    host = xenmm.boot(MemoryMap.from_ranges(ram))
+    assert [(r.start, r.end, r.reason) for r in host.lost if r.start >= 1 << 20] == [
+        ((1 << 20) + 0x1000, (1 << 20) + 0x1800, "part of a page"),
+        ((3 << 20) - 0x1000, (3 << 20) - 0x800, "part of a page"),
+        ((4 << 20) + 0x800, (4 << 20) + 0x1000, "part of a page"),
+    ]

@@ -34,9 +34,9 @@ def wild_mask_changes(rng):
     return {**changes, "pdx_compression": "mask", "pfn_pdx_hole_shift": rng.randrange(64)}
 
 
-def offset_changes(rng):
+def offset_changes(rng, count=None):
     """Regions in their slots, as a boot makes them, but of any size and alignment."""
-    size_bits, count = rng.randrange(3, 30), rng.choice([1, 2, 3, 7, 16, 17, 40])
+    size_bits, count = rng.randrange(3, 30), count or rng.choice([1, 2, 3, 7, 16, 17, 40, 64])
     shift = rng.randrange(size_bits, 46)
     used = sorted(rng.sample(range(64), count))
     compress, bases, expand = [0] * 64, [U64_MAX] * 64, []
