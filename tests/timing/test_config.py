@@ -1,5 +1,9 @@
 """Configurations: what is refused names its field, what is accepted comes back the same."""
 
+import json
+import math
+import random
+
 import numpy as np
 import pytest
 
@@ -137,12 +141,80 @@ def test_a_files_name_stands_before_the_field(tmp_path):
         ),
         ({"cache": {"A": {"size": 2.5, "assoc": "full"}}}, "^cache.A.size: 2.5 is not an integer"),
         ({"cache": {"A": {"size": 32768, "assoc": "half"}}}, "^cache.A.assoc: 'half' is not an integer"),
+        (
+            {"tlb": {"T": {"entries": 4, "assoc": 4, "page_sizes": 5}}},
+            "^tlb.T.page_sizes: 5 is not a list of 4k",
+        ),
         ({"source": {1: "a datasheet"}}, "^source: it is not a table from field to text"),
     ],
 )
 def test_tables_of_the_wrong_kinds_are_clear_errors(table, message):
     with pytest.raises(ConfigError, match=message):
         Hierarchy.from_dict(table)
+
+
+#: What a field may be said to be, and is not.
+WRONG = (
+    *(
+        None,
+        True,
+        -1,
+        0,
+        3,
+        1 << 32,
+        1 << 64,
+        1.5,
+        math.nan,
+        math.inf,
+        b"x",
+        object(),
+        (),
+        [],
+        {},
+        [1],
+        ["4k", "4k"],
+    ),
+    *(
+        "",
+        "x",
+        "full",
+        "32KiB",
+        "99999999999999999999KiB",
+        "0x10",
+        "a\nb",
+        "\0",
+        "\ud800",
+        {"4k": "4k"},
+        {"l2e": 1},
+    ),
+)
+
+
+def spoilt(rng, table):
+    """A copy of a table in which one entry at any depth is something else, away, or one too many."""
+    key = rng.choice(list(table))
+    if isinstance(table[key], dict) and table[key] and rng.random() < 0.8:
+        return {**table, key: spoilt(rng, table[key])}
+    change = rng.choice(
+        [{key: rng.choice(WRONG)}] * 3
+        + [{name: rng.choice(WRONG)} for name in ("assoc", "line", "size", "latency_ns", "l2e", 5)]
+    )
+    return {**table, **change} if rng.random() < 0.9 else {k: v for k, v in table.items() if k != key}
+
+
+@pytest.mark.parametrize("name", microarchitectures())
+def test_any_spoilt_table_is_a_hierarchy_or_one_line_of_what_is_wrong(name):
+    rng = random.Random(name)
+    for _ in range(400):
+        table = load(name).to_dict()
+        for _ in range(rng.choice([1, 1, 2])):
+            table = spoilt(rng, table)
+        try:
+            made = Hierarchy.from_dict(table)
+        except ConfigError as error:
+            assert str(error).isprintable(), table
+        else:
+            assert Hierarchy.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False))) == made
 
 
 def test_a_fully_associative_cache_is_one_set():

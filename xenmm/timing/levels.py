@@ -153,10 +153,11 @@ class Tlb:
         check_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
         check_one_of(f"{at}.holds", self.holds, HOLDS)
         check_plru(at, self.replacement, self.assoc)
-        if isinstance(self.page_sizes, str) or not self.page_sizes:
+        if not isinstance(self.page_sizes, list | tuple) or not self.page_sizes:
             raise ConfigError(
                 f"{at}.page_sizes: {self.page_sizes!r} is not a list of {', '.join(PAGE_LEVEL)}"
             )
+        object.__setattr__(self, "page_sizes", tuple(self.page_sizes))
         for size in self.page_sizes:
             check_one_of(f"{at}.page_sizes", size, tuple(PAGE_LEVEL))
         if not isinstance(self.splits, Mapping):
