@@ -14,6 +14,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from operator import index
+
 from .errors import ConfigError, FrameError
 
 cdef dict POLICY = {"lru": 0, "fifo": 1, "plru": 2, "random": 3}
@@ -294,7 +296,7 @@ cdef class EngineCore:
 
     cdef uint64_t _address(self, virt) except? 0:
         try:
-            return virt
+            return virt if type(virt) is int else index(virt)
         except OverflowError:
             raise FrameError(f"address {virt:#x} is outside [0, 2**64)") from None
 

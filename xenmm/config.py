@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .errors import need_one_of
 from .version import __version__
 
 _PACKAGE: Final = Path(__file__).parent
@@ -94,12 +95,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     ConfigError
         For another mode.
     """
+    need_one_of("mode", mode, ("stdout", "dicts"))
     if mode == "dicts":
         return configuration()
-    if mode != "stdout":
-        from .errors import ConfigError
-
-        raise ConfigError(f"show_config: unknown mode {mode!r}; one of stdout, dicts")
     print(render(checks()))
     return None
 

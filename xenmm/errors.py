@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
+from typing import Any, cast
 
 
 class XenmmError(Exception):
@@ -97,6 +99,37 @@ def need(name: str, value: object, kind: type, error: type[XenmmError] = ConfigE
     """Refuse a value of another kind, in one line that names both."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise error(f"{name} is a {kind.__name__}, got {value!r}")
+
+
+def need_all(name: str, values: object, kind: type) -> tuple[Any, ...]:
+    """Refuse what is no sequence of one kind; return it as a tuple."""
+    try:
+        found = tuple(cast("Iterable[Any]", values))
+    except TypeError:
+        of = "" if kind is object else f" of {kind.__name__}"
+        raise ConfigError(f"{name}: {values!r} is no sequence{of}") from None
+    for value in found:
+        need(f"each of {name}", value, kind)
+    return found
+
+
+def need_one_of(name: str, value: object, known: Iterable[str]) -> None:
+    """Refuse what is none of some words, in one line that names them and the nearest."""
+    words = tuple(known)
+    if not isinstance(value, str) or value not in words:
+        near = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise ConfigError(f"{name} is one of {', '.join(words)}, got {value!r}{near}")
+
+
+def need_range(name: str, value: object, error: type[XenmmError] = ConfigError) -> tuple[int, int]:
+    """Refuse what is no range [start, end) of 64-bit numbers; return its two ends. It may be empty."""
+    try:
+        start, end = map(index, cast("Iterable[Any]", value))
+    except (TypeError, ValueError):
+        start, end = 0, -1
+    if not 0 <= start <= end <= 1 << 64:
+        raise error(f"{name} is (start, end), half-open and up to 2^64, got {value!r}")
+    return start, end
 
 
 def did_you_mean(word: object, words: Iterable[str]) -> str:

@@ -248,7 +248,7 @@ class TestSearch:
         layout = Layout((6 * GIB, 6 * GIB))
         assert search_layouts(layout, "pre", window=(1 << 37, 1 << 38)).best.layout.spacing == 1 << 37
         with pytest.raises(ConfigError, match="no spacing is in the window"):
-            search_layouts(layout, "pre", window=(1 << 40, 1 << 39))
+            search_layouts(layout, "pre", window=((1 << 40) + 1, (1 << 40) + 2))
         with pytest.raises(ConfigError, match="no spacing that is a power of two fits"):
             search_layouts(Layout((5 * GIB, 5 * GIB), max_address=12 * GIB), "pre")
         with pytest.raises(ConfigError, match="objective is one of"):

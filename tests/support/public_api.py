@@ -1,16 +1,18 @@
 """What must hold of every call of a public callable, whatever its arguments.
 
 A call gives a result, or an exception of a kind that Python or the package has for a wrong argument, in
-words; never a stumble inside (``AttributeError``, ``KeyError``, ...). What it gave can be told as JSON and
-read again, and agrees with itself.
+words that the package chose; never a stumble inside (``AttributeError``, ``KeyError``, "object is not
+iterable", ...). What it gave can be told as JSON and read again, and agrees with itself.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hostile_values import anything, little
@@ -22,6 +24,8 @@ from xenmm.firmware.memory_map import MemoryMap, MemoryRange, SratRange
 
 #: What Python raises for an argument of a wrong type or value. UnicodeError is a ValueError.
 OF_PYTHON = (TypeError, ValueError, OverflowError, IndexError)
+
+PACKAGE = Path(xenmm.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,17 @@ def sane(result: Any) -> None:
         json.dumps(told(), allow_nan=False)
 
 
+def raised_on_purpose(error: BaseException) -> bool:
+    """Whether the package's own ``raise`` made this error, or ``operator.index`` of a single argument.
+
+    Python's own say nothing of which argument is meant. What is compiled names its arguments by itself.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame.line or "" for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    compiled = not frames[-1].filename.endswith(".py")
+    return compiled or not inside or inside[-1].startswith("raise ") or "index(" in inside[-1]
+
+
 def outcome(target: Target, given: dict[str, Any]) -> str:
     """Make the call and judge it: ``result``, or the name of the exception's type."""
     try:
@@ -78,6 +93,7 @@ def outcome(target: Target, given: dict[str, Any]) -> str:
         return type(error).__name__
     except target.kinds as error:
         assert str(error), f"{type(error).__name__} without a word"
+        assert raised_on_purpose(error), f"a stumble inside: {type(error).__name__}: {error}"
         return type(error).__name__
     sane(result)
     return "result"

@@ -2,13 +2,15 @@
 loop."""
 
 import array
+import math
 import random
 
+import numpy as np
 import pytest
 from random_engines import random_hierarchy, random_space, random_trace, slow_run
 
 from xenmm._timing import instruction_sets
-from xenmm.errors import ConfigError
+from xenmm.errors import ConfigError, FrameError
 from xenmm.timing import (
     AddressSpace,
     Cache,
@@ -132,3 +134,16 @@ def test_arguments_out_of_their_domain_are_refused_by_name():
         with pytest.raises(ConfigError, match="not inside the 3 accesses"):
             engine.simulate(addresses, start=start, stop=stop)
     assert engine.instruction_set in instruction_sets()
+
+
+@pytest.mark.parametrize("way", ["load", "store", "fetch", "access"])
+def test_one_access_takes_whole_numbers_only(way):
+    engine = Engine(load_microarchitecture("zen3"), AddressSpace([Mapping(0, 0, 1 << 30, "4k")]))
+    access = getattr(engine, way)
+    for wrong in (64.0, np.float64(64), math.nan, "64", None, b"@", 64j):
+        with pytest.raises(TypeError, match="integer"):
+            access(wrong)
+    assert access(64) > access(np.uint64(64)) == access(np.int8(65)) > 0
+    for wrong in (-1, 1 << 64, 1 << 500, np.int64(-1)):
+        with pytest.raises(FrameError, match=r"outside \[0, 2\*\*64\)"):
+            access(wrong)

@@ -12,7 +12,7 @@ from .._core import HostCore
 from .._facts import sealed
 from ..constants import U64_END
 from ..display import repr_html
-from ..errors import ConfigError, need
+from ..errors import ConfigError, need_all
 from ..firmware.memory_map import MemoryMap
 from ._runs import Run
 from .e820 import Lost
@@ -264,9 +264,7 @@ def boot(
         xen_phys_start=_checked_phys_start(xen_phys_start),
         command_line=command_line,
     )
-    for parameter in parameters:
-        need("each of parameters", parameter, OwnParameter)
-    return _boot(_as_map(source), chosen, options, tuple(parameters))
+    return _boot(_as_map(source), chosen, options, need_all("parameters", parameters, OwnParameter))
 
 
 def _checked_phys_start(value: int | None) -> int | None:

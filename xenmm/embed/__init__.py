@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .._core import HostCore
-from ..errors import ConfigError
+from ..errors import need_one_of
 from .provenance import stale
 
 __all__ = ["FORMATS", "export", "stale"]
@@ -50,6 +50,7 @@ def export(
     ConfigError
         If the format is unknown, the prefix is no C identifier, or a v2p file would be too long.
     """
+    need_one_of("form", form, FORMATS)
     if form == "c":
         from .c_header import c_header
 
@@ -62,8 +63,6 @@ def export(
         from .v2p import v2p
 
         return v2p(host, page_size=page_size, virt_range=virt_range)
-    if form == "json":
-        from .params_json import params_json
+    from .params_json import params_json
 
-        return params_json(host)
-    raise ConfigError(f"unknown format {form!r}; one of {', '.join(FORMATS)}")
+    return params_json(host)

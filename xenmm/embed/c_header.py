@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .._core import HostCore
 from .._embed import struct_values
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from .provenance import provenance
 
 _GENERIC: Final = Path(__file__).parent.parent / "include" / "xenmm.h"
@@ -123,6 +123,7 @@ def c_header(host: HostCore, *, prefix: str = "machine") -> str:
     ConfigError
         If the prefix is no C identifier, or starts as the generic header's names do.
     """
+    need("prefix", prefix, str)
     if not _IDENTIFIER.match(prefix) or prefix.lower().startswith("xenmm"):
         raise ConfigError(f"prefix {prefix!r} is no C identifier of one's own (letters, digits, underscores)")
     struct = struct_values(host.capsule)

@@ -9,6 +9,7 @@ from typing import Final
 
 from .._core import HostCore
 from .._embed import struct_values
+from ..errors import need
 from ..version import __version__
 
 _MODES: Final = ("none", "mask", "offset")
@@ -53,7 +54,14 @@ def stale(host: HostCore, text: str) -> str:
         The host as it boots now.
     text : str
         What :func:`xenmm.embed.export` once returned, of any form.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is something else.
     """
+    need("host", host, HostCore)
+    need("text", text, str)
     found = _DIGEST.search(text)
     if found is None:
         return "it is no export: it names no params_sha256"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._core import HostCore
 from ..constants import U64_END
-from ..errors import ConfigError
+from ..errors import ConfigError, need_one_of, need_range
 from ..timing.host_space import host_space
 from ..timing.levels import PAGE_BYTES
 from .provenance import provenance
@@ -57,11 +57,11 @@ def v2p(host: HostCore, *, page_size: str | None = None, virt_range: tuple[int, 
 
     if not isinstance(host, Host):
         raise ConfigError("v2p needs a host that was booted on a memory map: parameters alone map no pages")
-    if page_size is not None and page_size not in PAGE_BYTES:
-        raise ConfigError(f"page size {page_size!r} is not one of {', '.join(PAGE_BYTES)}")
-    start, end = virt_range or (0, U64_END)
-    if not 0 <= start < end <= U64_END:
-        raise ConfigError(f"range [{start:#x}, {end:#x}) is empty or past 64 bits")
+    if page_size is not None:
+        need_one_of("page_size", page_size, PAGE_BYTES)
+    start, end = (0, U64_END) if virt_range is None else need_range("virt_range", virt_range)
+    if start == end:
+        raise ConfigError(f"range [{start:#x}, {end:#x}) is empty")
     pieces = [p for m in host_space(host).mappings for p in _inside(m, start, end)]
     if not pieces:
         raise ConfigError(f"nothing is mapped in [{start:#x}, {end:#x}): {_tables_text(host)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, need, need_one_of
 from .memory_map import MemoryMap
 
 __all__ = ["MemoryMap", "read_map"]
@@ -53,8 +53,9 @@ def read_map(
     ConfigError
         If ``boot`` or ``map`` is out of its domain.
     """
-    if map not in _MAPS:
-        raise ConfigError(f"map is one of {', '.join(_MAPS)}, not {map!r}")
+    need_one_of("map", map, _MAPS)
+    if name is not None:
+        need("name", name, str)
     if boot is not None and (isinstance(boot, bool) or not isinstance(boot, int) or boot < 1):
         raise ConfigError(f"boot is a number from 1, not {boot!r}")
     from .detect import read_input

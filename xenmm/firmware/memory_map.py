@@ -160,7 +160,7 @@ class Note(Facts):
     dropped_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
+        if not isinstance(self.level, str) or self.level not in LEVELS:
             raise MemoryMapError(f"unknown level {self.level!r}; one of {', '.join(LEVELS)}")
         _need("text", self.text, str)
         _need("source", self.source, Source, optional=True)
@@ -282,6 +282,7 @@ class MemoryMap(Facts):
             If a range is empty, reversed, negative or past 2^64, or a value is not an integer.
         """
         name = "" if name is None else name
+        _need("name", name, str)
         source = Source(name or "from_ranges", None, "ranges")
         rows = tuple(MemoryRange(v[0], v[1], source=source) for v in _rows(ram, 2, 2))
         nodes = None

@@ -274,7 +274,7 @@ def _map_in(document: Any, file: str | None) -> MemoryMap:
     # "frozen" is what one boot made of the map, which an export adds; it says nothing about the machine.
     optional = ("name", "arch", "format", "srat", "notes", "stated", "frozen")
     fields = _fields(document, (), ("schema", "ranges"), optional)
-    if fields["schema"] != MAP_SCHEMA:
+    if not isinstance(fields["schema"], str) or fields["schema"] != MAP_SCHEMA:
         raise _FieldError(
             ("schema",), f"{_show(fields['schema'])} is not the schema {MAP_SCHEMA!r} that is read here"
         )

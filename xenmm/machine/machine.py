@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._machine import MachineCore
 from ..boot.host import Host
-from ..constants import U64_END
-from ..errors import ConfigError, FrameError, MachineError, need
+from ..errors import ConfigError, FrameError, MachineError, need, need_all, need_one_of, need_range
 from .allocator import HeapRun, dma_bits, heap_runs
 from .arguments import whole
 from .domain import Domain, domid_of
@@ -139,15 +138,15 @@ class Machine(MachineCore):
     ) -> Machine:
         need("host", host, Host)
         profile = host.profile.name
-        chosen = flavour or ("naive" if profile in _BEFORE_CSE else "cse")
-        by = map_by or ("frame" if profile in _BEFORE_MAP_PAGE else "page")
-        if chosen not in _FLAVOURS or by not in ("page", "frame"):
-            raise ConfigError(f"flavour is naive or cse, map_by page or frame; got {flavour!r}, {map_by!r}")
+        chosen = ("naive" if profile in _BEFORE_CSE else "cse") if flavour is None else flavour
+        by = ("frame" if profile in _BEFORE_MAP_PAGE else "page") if map_by is None else map_by
+        need_one_of("flavour", chosen, _FLAVOURS)
+        need_one_of("map_by", by, ("page", "frame"))
         if not 0 <= mapcache <= 4096:
             raise ConfigError(f"mapcache is a number of vCPUs, 0 to 4096, got {mapcache!r}")
         if not 0 <= cpus <= _MOST_CPUS:
             raise ConfigError(f"cpus is a number of TLBs, 0 to {_MOST_CPUS}, got {cpus!r}")
-        reserve = [_whole_range(each) for each in reserve]
+        reserve = [need_range("each of reserve", each) for each in need_all("reserve", reserve, object)]
         runs, nodes, backing = heap_runs(host, reserve)
         setup = plan_machine(
             host,
@@ -638,16 +637,6 @@ class Machine(MachineCore):
         from .audit import audit
 
         return audit(self)
-
-
-def _whole_range(given: tuple[int, int]) -> tuple[int, int]:
-    try:
-        start, end = map(index, given)
-        if 0 <= start <= end <= U64_END:
-            return start, end
-    except (TypeError, ValueError):
-        pass
-    raise ConfigError(f"reserve holds ranges [start, end) of bytes up to 2^64, got {given!r}")
 
 
 def _check_batch(array: Any, dtype: Any) -> None:

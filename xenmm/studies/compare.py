@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..boot.hazards import Hazard
 from ..boot.host import Host, boot
 from ..boot.host_json import compression_to_dict
-from ..errors import ConfigError
+from ..errors import ConfigError, need, need_all
 from ..firmware.memory_map import MAP_SCHEMA, MemoryMap
 from ..version import __version__
 from .compare_maps import Change, map_changes, map_figures
@@ -129,8 +129,11 @@ def compare(
     MemoryMapError, OSError
         If a side cannot be read.
     """
+    for name, value in (("profile_a", profile_a), ("profile_b", profile_b)):
+        if value is not None:
+            need(name, value, str)
     left, right = _loaded(a), _loaded(a if b is None else b)
-    called = names or (_name(a, left), _name(a if b is None else b, right))
+    called = (_name(a, left), _name(a if b is None else b, right)) if names is None else _both(names)
     if profile_a is not None or profile_b is not None:
         if not (isinstance(left, MemoryMap) and isinstance(right, MemoryMap)):
             raise ConfigError("profiles boot maps: hosts and results are compared as they are")
@@ -155,8 +158,17 @@ def _loaded(side: Side) -> MemoryMap | Host | Mapping[str, Any]:
 
     if isinstance(side, bytes):
         return result_in(side) or load("bytes", side)[0]
+    if not isinstance(side, str | os.PathLike):
+        raise ConfigError(f"compared are maps, hosts, results, and files of them, not {side!r}")
     name = os.fspath(side)
     return result_of_file(name) or load(name)[0]
+
+
+def _both(names: tuple[str, str]) -> tuple[str, str]:
+    found = need_all("names", names, str)
+    if len(found) != 2:
+        raise ConfigError(f"names are two, got {names!r}")
+    return found[0], found[1]
 
 
 def result_of_file(name: str) -> Mapping[str, Any] | None:

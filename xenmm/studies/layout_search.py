@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..boot.host import boot
 from ..constants import PAGE_SIZE
-from ..errors import ConfigError, need
+from ..errors import ConfigError, need, need_one_of, need_range
 from ..report.overhead import limit_losses
 from .layouts import Layout
 
@@ -164,8 +164,7 @@ def search_layouts(
     ConfigError
         If no spacing fits, or a parameter is out of its domain.
     """
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"objective is one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    need_one_of("objective", objective, OBJECTIVES)
     need("layout", layout, Layout)
     need("boots", boots, int)
     if alignment is not None:
@@ -262,7 +261,8 @@ def _spacings(layout: Layout, step: int, window: tuple[int, int] | None) -> tupl
     low = min(layout.node_bytes)
     high = (layout.max_address - layout.base) // steps
     if window is not None:
-        low, high = max(low, window[0]), min(high, window[1])
+        first, last = need_range("window", window)
+        low, high = max(low, first), min(high, last)
     low, high = -(-low // step) * step, high // step * step
     if low > high:
         raise ConfigError("no spacing is in the window")

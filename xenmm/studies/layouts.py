@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from ..constants import GIB, MIB, PAGE_SIZE
-from ..errors import ConfigError, need
+from ..errors import ConfigError, need, need_one_of
 from ..firmware.memory_map import SRAT_ENABLED, SRAT_HOTPLUG, MemoryMap, MemoryRange, SratRange
 from ..report.layout import size, span
 from .units import power_text
@@ -64,13 +64,13 @@ class Layout:
     max_address: int = ADDRESS_END
 
     def __post_init__(self) -> None:
+        need("node_bytes", self.node_bytes, tuple)
         if not self.node_bytes:
             raise ConfigError("a layout has one node at least")
         for each in ("base", "low_bytes", "hotplug_bytes", "max_address"):
             need(each, getattr(self, each), int)
         if self.spacing is not None:
             need("spacing", self.spacing, int)
-        need("node_bytes", self.node_bytes, tuple)
         for count in self.node_bytes:
             need("each of node_bytes", count, int)
         for name, value in (
@@ -87,8 +87,7 @@ class Layout:
                 raise ConfigError(f"node {i} has no memory")
         if not 2 * MIB <= self.low_bytes <= _FOUR_GIB:
             raise ConfigError(f"low memory ends between 2 MiB and 4 GiB, got {self.low_bytes:#x}")
-        if self.ht_hole not in HT_WAYS:
-            raise ConfigError(f"ht_hole is one of {', '.join(HT_WAYS)}, got {self.ht_hole!r}")
+        need_one_of("ht_hole", self.ht_hole, HT_WAYS)
         if self.ht_hole == "move" and (self.spacing is not None or self.base):
             raise ConfigError(
                 "ht_hole 'move' is for packed nodes from 0 on: spacing and base fix where RAM is"

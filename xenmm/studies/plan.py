@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from ..constants import GIB
-from ..errors import need
+from ..errors import need, need_all
 from ..firmware.memory_map import MemoryMap
 from ..report.overhead import STEPS
 from ..version import __version__
@@ -102,7 +102,7 @@ def plan(
     if alignment is not None:
         need("alignment", alignment, int)
     rows = []
-    for profile in profiles:
+    for profile in need_all("profiles", profiles, str):
         cheapest = None
         if layout.spacing is not None and len(layout.node_bytes) > 1:
             cheapest = search_layouts(layout, profile, alignment=alignment, boots=boots, **options)

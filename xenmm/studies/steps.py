@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..boot.host import Host, boot
-from ..errors import ConfigError, MachineError, need
+from ..errors import ConfigError, MachineError, need, need_one_of
 from ..machine.grant_table import GNTMAP
 from ..machine.machine import Machine
 from ..machine.ops import Op
@@ -316,8 +316,7 @@ def steps(
     ConfigError
         If the workload or the core is unknown, the size is not positive, or the record cannot be read.
     """
-    if workload not in WORKLOADS:
-        raise ConfigError(f"unknown workload {workload!r}; one of {', '.join(WORKLOADS)}")
+    need_one_of("workload", workload, WORKLOADS)
     need("size", size, int)
     if not 1 <= size <= 1 << 21:
         raise ConfigError(f"size is 1 to {1 << 21} pages, got {size}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..boot.profiles import PROFILES, get_profile
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, need_one_of
 from .sweep_cells import BOOT_OPTIONS, KINDS
 
 #: The word for every profile, microarchitecture or workload.
@@ -35,12 +35,12 @@ def make_settings(
     read: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Every combination of settings, checked; see :func:`sweep`."""
-    if kind not in KINDS:
-        raise ConfigError(f"kind is one of {', '.join(KINDS)}, got {kind!r}")
+    need_one_of("kind", kind, KINDS)
     parts: list[tuple[str, list[Any]]] = [("kind", [kind])]
     if kind == "steps":
-        given = [n for n in BOOT_OPTIONS if n != "page_sizes" and _values(axes[n]) not in ([None], [False])]
-        if given or profiles != ALL:
+        others = [n for n in BOOT_OPTIONS if n != "page_sizes"]
+        given = [n for n in others if any(v is not None and v is not False for v in _values(axes[n]))]
+        if given or not _is_all(profiles):
             raise ConfigError(
                 f"steps boots profiles of its own: {given[0] if given else 'profiles'} has no effect"
             )
@@ -99,14 +99,15 @@ def _check_values(name: str, values: Sequence[Any]) -> None:
         raise ConfigError(f"{name}: no value given")
     for i, value in enumerate(values):
         domain = _DOMAINS.get(name)
-        if domain is not None and not any(value is d or (isinstance(d, str) and value == d) for d in domain):
+        word = value if isinstance(value, str) else None
+        if domain is not None and not any(value is d or (word is not None and word == d) for d in domain):
             raise ConfigError(f"{name} is {' or '.join(map(repr, domain))}, got {value!r}")
         if name == "command_line" and not (value is None or isinstance(value, str)):
             raise ConfigError(f"command_line is a string or None, got {value!r}")
+        if name == "boot" and value is not None:
+            _positive("boot", value)
         if value in values[:i]:
             raise ConfigError(f"{name}: {value!r} is given twice")
-    if name == "boot" and values[0] is not None:
-        _positive("boot", values[0])
 
 
 def _positive(name: str, value: Any, least: int = 1) -> int:
@@ -115,13 +116,17 @@ def _positive(name: str, value: Any, least: int = 1) -> int:
     return value
 
 
+def _is_all(names: object) -> bool:
+    return isinstance(names, str) and names == ALL
+
+
 def _profiles(names: Names) -> list[str]:
-    chosen = list(PROFILES) if names == ALL else _values(names)
+    chosen = list(PROFILES) if _is_all(names) else _values(names)
     return [get_profile(name).name for name in chosen]
 
 
 def _uarchs(names: Names | None, kind: str) -> list[str]:
-    chosen = _known_uarchs(kind) if names == ALL else _values(DEFAULT_UARCH if names is None else names)
+    chosen = _known_uarchs(kind) if _is_all(names) else _values(DEFAULT_UARCH if names is None else names)
     for name in chosen:
         uarch_file(name, kind)
     return chosen

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, need_all
 from ..firmware.memory_map import MemoryMap
 from .sweep_cells import SweepInput, content_hash
 
@@ -40,7 +40,9 @@ def find_inputs(sources: Source | Iterable[Source]) -> list[SweepInput]:
     if isinstance(sources, str | os.PathLike | MemoryMap):
         sources = [sources]
     found: dict[str, SweepInput] = {}
-    for source in sources:
+    for source in need_all("inputs", sources, object):
+        if not isinstance(source, str | os.PathLike | MemoryMap):
+            raise ConfigError(f"each of inputs is a path, a pattern, a name or a map, got {source!r}")
         for each in _map_input(source) if isinstance(source, MemoryMap) else _named(os.fspath(source)):
             other = found.setdefault(each.name, each)
             if other != each:

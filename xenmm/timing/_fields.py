@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..errors import ConfigError, need
+from ..errors import ConfigError
 
 _UNITS: Final = {
     "": 1,
@@ -31,18 +31,8 @@ def check_integer(at: str, value: object, low: int, high: int) -> None:
 
 
 def check_one_of(at: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{at}: {value!r} is not one of {', '.join(known)}")
-
-
-def tuple_of(at: str, values: Iterable[Any], kind: type) -> tuple[Any, ...]:
-    try:
-        found = tuple(values)
-    except TypeError:
-        raise ConfigError(f"{at}: {values!r} is no sequence of {kind.__name__}") from None
-    for value in found:
-        need(f"each of {at}", value, kind)
-    return found
 
 
 def check_plru(at: str, replacement: str, assoc: int) -> None:

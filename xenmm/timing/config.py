@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import IO, Any
 
-from ..errors import ConfigError, did_you_mean, need
-from ._fields import bytes_of_text, check_known, check_unique, cycles_of_ns, tuple_of
+from ..errors import ConfigError, did_you_mean, need, need_all
+from ._fields import bytes_of_text, check_known, check_unique, cycles_of_ns
 from .levels import Cache, Core, Memory, PageWalk, Tlb
 from .operations import Operations, completed
 
@@ -55,8 +55,8 @@ class Hierarchy:
     operations: Operations | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "caches", tuple_of("caches", self.caches, Cache))
-        object.__setattr__(self, "tlbs", tuple_of("tlbs", self.tlbs, Tlb))
+        object.__setattr__(self, "caches", need_all("caches", self.caches, Cache))
+        object.__setattr__(self, "tlbs", need_all("tlbs", self.tlbs, Tlb))
         need("memory", self.memory, Memory)
         need("core", self.core, Core)
         need("name", self.name, str)
@@ -131,13 +131,15 @@ class Hierarchy:
         """
         import tomllib
 
+        if not isinstance(source, str | os.PathLike):
+            raise ConfigError(f"a hierarchy is read from a path or a text of TOML, not from {source!r}")
         where = ""
         try:
             if isinstance(source, str) and "\n" in source:
                 table = tomllib.loads(source)
             else:
                 where = f"{os.fspath(source)}: "
-                with open(source, "rb") as f:
+                with _opened(source) as f:
                     table = tomllib.load(f)
             return cls.from_dict(table)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -146,6 +148,14 @@ class Hierarchy:
             raise ConfigError(f"{where}{e.strerror or e}") from None
         except ConfigError as e:
             raise (ConfigError(f"{where}{e}") if where else e) from None
+
+
+def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except ValueError:
+        # A zero byte, or half of a surrogate pair.
+        raise ConfigError("no file has such a name") from None
 
 
 def microarchitectures() -> tuple[str, ...]:

@@ -131,14 +131,14 @@ class Run:
         interval: int | None = None,
         most_intervals: int | None = None,
     ) -> None:
-        if straddle not in ("both", "once"):
+        if not isinstance(straddle, str) or straddle not in ("both", "once"):
             raise ConfigError(f"straddle: {straddle!r} is not 'both' or 'once'")
         _natural("warmup", warmup, 0)
         if interval is not None:
             _natural("interval", interval, 1)
         if roi is not None and warmup:
             raise ConfigError("warmup: the region of interest says already where counting begins")
-        first, stop = (warmup, None) if roi is None else roi
+        first, stop = (warmup, None) if roi is None else _two("roi", roi)
         _natural("roi", first, 0)
         if stop is not None:
             _natural("roi", stop, first)
@@ -153,7 +153,11 @@ class Run:
 
     def feed(self, addresses: Any, kinds: Any = None, sizes: Any = None) -> None:
         """Simulate the next accesses."""
-        n, at = len(addresses), 0
+        try:
+            n, at = len(addresses), 0
+        except TypeError:
+            # The engine says what is wrong with it.
+            n = at = 0
         while at < n:
             stop = min(n, at + self._next_cut())
             self._segment(addresses, kinds, sizes, at, stop)
@@ -228,6 +232,14 @@ class Run:
         pairs = zip(done[::2], done[1::2], strict=True)
         self._intervals = [{**add(a, b), "start": a["start"]} for a, b in pairs]
         self.interval *= 2
+
+
+def _two(name: str, value: Any) -> tuple[Any, Any]:
+    try:
+        first, stop = value
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: {value!r} is not (first, stop)") from None
+    return first, stop
 
 
 def _natural(name: str, value: object, low: int) -> None:

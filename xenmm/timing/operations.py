@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, need
 from ._fields import check_integer, check_known
 
 #: The preset whose operations stand in for those that a file leaves out.
@@ -104,6 +104,7 @@ def operations_of(uarch: str) -> Operations:
     ConfigError
         `uarch` is neither, or the file is wrong.
     """
+    need("uarch", uarch, str)
     known = operations().get(uarch)
     if known is not None:
         return known

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..constants import PAGE_SHIFT
-from ..errors import ConfigError
+from ..errors import ConfigError, need
+from ._fields import check_one_of
 from .config import Hierarchy, load_microarchitecture
 from .engine import Engine, Run
 from .frames import Frames
@@ -82,8 +83,7 @@ class Input:
     def __post_init__(self) -> None:
         if (self.trace is None) == (self.workload is None):
             raise ConfigError("input: either a trace or a workload is needed")
-        if self.interpretation not in RULES:
-            raise ConfigError(f"interpretation: {self.interpretation!r} is not one of {', '.join(RULES)}")
+        check_one_of("interpretation", self.interpretation, tuple(RULES))
 
 
 @dataclass
@@ -142,6 +142,7 @@ def replay(
     space = AddressSpace.identity() if host is None else host_space(host)
     frames = Frames(host, space)
     engine = Engine(hierarchy, space, seed)
+    need("timeline", timeline, bool)
     if timeline and interval is None:
         interval = _TIMELINE_INTERVAL
     most = _TIMELINE_MOST if timeline else None

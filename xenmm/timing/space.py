@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import index
 from typing import Final
 
 from ..constants import PAGE_SHIFT, U64_END
-from ..errors import ConfigError, FrameError, need
-from ._fields import check_integer, tuple_of
+from ..errors import ConfigError, FrameError, need, need_all
+from ._fields import check_integer, check_one_of
 from .levels import PAGE_BYTES, PAGE_LEVEL
 
 _ENTRY_BITS: Final = 9
@@ -31,8 +32,7 @@ class Mapping:
     page_size: str = "4k"
 
     def __post_init__(self) -> None:
-        if self.page_size not in PAGE_BYTES:
-            raise ConfigError(f"page_size: {self.page_size!r} is not one of {', '.join(PAGE_BYTES)}")
+        check_one_of("page_size", self.page_size, tuple(PAGE_BYTES))
         page = PAGE_BYTES[self.page_size]
         for name, value in (
             ("virt_start", self.virt_start),
@@ -72,7 +72,7 @@ class AddressSpace:
     ) -> None:
         check_integer("tables_maddr", tables_maddr, 0, U64_END - 1)
         need("name", name, str)
-        given = tuple_of("mappings", mappings, Mapping)
+        given = need_all("mappings", mappings, Mapping)
         self.mappings: tuple[Mapping, ...] = tuple(sorted(given, key=lambda m: m.virt_start))
         self.tables_maddr = tables_maddr
         self.name = name
@@ -108,7 +108,10 @@ class AddressSpace:
         ------
         FrameError
             Nothing maps it.
+        TypeError
+            It is no integer.
         """
+        virt = index(virt)
         for m in self.mappings:
             if m.virt_start <= virt < m.virt_start + m.length:
                 return m.maddr_start + virt - m.virt_start, m.page_size
