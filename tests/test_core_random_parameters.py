@@ -8,11 +8,11 @@ import random
 
 import numpy as np
 import pytest
-from hosts import U64_MAX, make_host, make_params
+from hosts import LAYOUT, U64_MAX, make_host, make_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import CONVERSIONS, Oracle
-from random_params import inputs, offset_changes, random_params
+from random_params import inputs, mask_changes, offset_changes, random_params
 
 from xenmm import _core
 from xenmm.errors import FrameError
@@ -66,6 +66,56 @@ def test_every_region_of_as_many_as_the_tables_hold(count):
     values += [params["frametable_virt_start"] + 32 * x & U64_MAX for x in pdxs]
     values += [params["directmap_virt_start"] + 4096 * x & U64_MAX for x in pdxs]
     agree(params, lambda c: [*inputs(rng, params, c), *values])
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 8, 32, 1 << 15])
+@pytest.mark.parametrize("bad", [0, 1, 2, 3])
+def test_neighbours_some_frames_apart_are_judged_by_their_own_group(step, bad):
+    groups = [(group, group + 1) for group in range(4) if group != bad]
+    params = make_params(groups, 4 << 16, 4 << 16)
+    frames = [
+        start + step * i for start in (0, 1 << 15, 1 << 16, 3 << 15, 1 << 17, 3 << 16) for i in range(70)
+    ]
+    values = [*frames, *(4096 * x for x in frames)]
+    values += [params["frametable_virt_start"] + 32 * x for x in frames]
+    values += [params["directmap_virt_start"] + 4096 * x for x in frames]
+    agree(params, lambda c: values)
+
+
+@pytest.mark.parametrize("words", [15, 16, 17, 32, 33, 64, 65, 80])
+def test_group_bitmaps_of_any_length(words):
+    """Up to 64 words of it lie in registers; each word is unlike the others."""
+    rng = random.Random(words)
+    groups = [(64 * i + i % 60, 64 * i + i % 60 + 3) for i in range(words - 1)] + [
+        (64 * words - 1, 64 * words)
+    ]
+    for changes in ({}, mask_changes(rng), offset_changes(rng, 3)):
+        params = make_params(groups, U64_MAX, words << 22, **changes)
+        agree(params, lambda c, params=params: inputs(rng, params, c))
+        host, oracle = make_host(params), Oracle(params)
+        frames = [oracle.pdx_to_mfn(group << 16) for group in rng.choices(range(64 * words), k=640)]
+        model = [oracle.mfn_valid(x) for x in frames]
+        for kernels in KERNELS:
+            _core._set_kernels(kernels)
+            assert host.mfn_valid(np.array(frames, dtype=np.uint64)).tolist() == model, kernels
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_direct_map_that_ends_inside_a_region(seed):
+    rng = random.Random(seed)
+    changes = offset_changes(rng, 7)
+    size = 1 << changes["pdx_index_shift"]
+    for pages in (1, size - 1, 3 * size, 3 * size + 1, 4 * size - 1, 5 * size + size // 2):
+        end = LAYOUT["directmap_virt_start"] + 4096 * pages
+        params = make_params([(0, 1 << 14)], U64_MAX, 1 << 30, **changes, directmap_virt_end=end)
+        bases = [base for base in params["pfn_bases"] if base != U64_MAX]
+        frames = [base + (pages + d) % size for base in bases for d in range(-20, 20)]
+        values = [
+            *frames,
+            *(x << 12 & U64_MAX for x in frames),
+            *range(end - 40 * 4096, end + 40 * 4096, 4096),
+        ]
+        agree(params, lambda c, params=params, values=values: [*inputs(rng, params, c), *values])
 
 
 @pytest.mark.parametrize("bit", [20, 29, 30, 35, 41, 51])
