@@ -73,13 +73,15 @@ def test_every_region_of_as_many_as_the_tables_hold(count):
 def test_neighbours_some_frames_apart_are_judged_by_their_own_group(step, bad):
     groups = [(group, group + 1) for group in range(4) if group != bad]
     params = make_params(groups, 4 << 16, 4 << 16)
-    frames = [
-        start + step * i for start in (0, 1 << 15, 1 << 16, 3 << 15, 1 << 17, 3 << 16) for i in range(70)
-    ]
-    values = [*frames, *(4096 * x for x in frames)]
-    values += [params["frametable_virt_start"] + 32 * x for x in frames]
-    values += [params["directmap_virt_start"] + 4096 * x for x in frames]
-    agree(params, lambda c: values)
+    starts = sorted([0, 1 << 15, 1 << 16, 3 << 15, 1 << 17, 3 << 16], key=lambda start: start >> 16 == bad)
+    frames = [start + step * i for start in starts for i in range(70)]
+    # What is checked ends at the first stranger: good ones of the conversion's kind come first.
+    of_kind = {
+        "maddr": [4096 * x for x in frames],
+        "page": [params["frametable_virt_start"] + 32 * x for x in frames],
+        "virt": [params["directmap_virt_start"] + 4096 * x for x in frames],
+    }
+    agree(params, lambda c: of_kind.get(c.partition("_")[0], frames))
 
 
 @pytest.mark.parametrize("words", [15, 16, 17, 32, 33, 64, 65, 80])
@@ -98,6 +100,38 @@ def test_group_bitmaps_of_any_length(words):
         for kernels in KERNELS:
             _core._set_kernels(kernels)
             assert host.mfn_valid(np.array(frames, dtype=np.uint64)).tolist() == model, kernels
+
+
+@pytest.mark.parametrize("words", [65, 80, 128])
+@pytest.mark.parametrize("compression", ["none", "offset"])
+def test_a_group_past_the_words_in_registers_is_no_other_one(words, compression):
+    rng = random.Random(words)
+    groups = [(64 * i + i % 60, 64 * i + i % 60 + 3) for i in range(words)]
+    changes = offset_changes(rng, 1) if compression == "offset" else {}
+    if changes:
+        # One region that holds them all.
+        tables = {"pfn_pdx_lookup": [0] * 64, "pdx_pfn_lookup": [0] * 64, "pfn_bases": [0] + [U64_MAX] * 63}
+        changes = {
+            **changes,
+            **tables,
+            "pfn_index_shift": 40,
+            "pdx_index_shift": 40,
+            "pdx_region_size": 1 << 40,
+        }
+    params = make_params(groups, U64_MAX, words << 22, **changes)
+    host, oracle = make_host(params), Oracle(params)
+    valid = [group << 16 for start, end in groups[:64] for group in range(start, end)]
+    for word in range(64, words):
+        stranger = (64 * word + (word - 64) % 60) << 16
+        assert not oracle.mfn_valid(stranger)
+        crowd = rng.choices(valid, k=70)
+        crowd[40] = stranger
+        for kernels in KERNELS:
+            _core._set_kernels(kernels)
+            assert host.mfn_valid(np.array(crowd, dtype=np.uint64)).tolist() == [i != 40 for i in range(70)]
+            for convert in (host.mfn_to_pdx, host.pdx_to_mfn):
+                with pytest.raises(FrameError, match=" at index 40 "):
+                    convert(np.array(crowd, dtype=np.uint64))
 
 
 @pytest.mark.parametrize("seed", range(6))
