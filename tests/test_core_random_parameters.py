@@ -35,8 +35,9 @@ def test_every_conversion_of_random_hosts(seed):
 
 
 def agree(params, values_of):
-    """Every conversion, scalar and in each loop, gives and refuses what the slow model does."""
+    """Every conversion, scalar and in each loop, and validity give and refuse what the slow model does."""
     host, oracle = make_host(params), Oracle(params)
+    agree_on_validity(host, oracle, values_of("mfn_valid"))
     for conversion in CONVERSIONS:
         values = values_of(conversion)
         array = np.array(values, dtype=np.uint64)
@@ -50,8 +51,23 @@ def agree(params, values_of):
             inside = array[good]
             assert checked(inside).tolist() == [y for y, fits in zip(model, good, strict=True) if fits]
             if not all(good):
-                with pytest.raises(FrameError, match=f"at index {good.index(False)} "):
-                    checked(array)
+                for out in (None, of_whole_lines(len(array))):
+                    with pytest.raises(FrameError, match=f"at index {good.index(False)} "):
+                        checked(array, out=out)
+
+
+def of_whole_lines(count):
+    """Room that begins with a cache line, so that no value is judged on the way to one."""
+    room = np.empty(count + 8, dtype=np.uint64)
+    return room[-(room.ctypes.data // 8) % 8 :][:count]
+
+
+def agree_on_validity(host, oracle, values):
+    model = [oracle.mfn_valid(x) for x in values]
+    assert [host.mfn_valid(x) for x in values] == model
+    for kernels in KERNELS:
+        _core._set_kernels(kernels)
+        assert host.mfn_valid(np.array(values, dtype=np.uint64)).tolist() == model, kernels
 
 
 @pytest.mark.parametrize("groups", [4000, 5000])
@@ -96,10 +112,7 @@ def test_group_bitmaps_of_any_length(words):
         agree(params, lambda c, params=params: inputs(rng, params, c))
         host, oracle = make_host(params), Oracle(params)
         frames = [oracle.pdx_to_mfn(group << 16) for group in rng.choices(range(64 * words), k=640)]
-        model = [oracle.mfn_valid(x) for x in frames]
-        for kernels in KERNELS:
-            _core._set_kernels(kernels)
-            assert host.mfn_valid(np.array(frames, dtype=np.uint64)).tolist() == model, kernels
+        agree_on_validity(host, oracle, frames)
 
 
 @pytest.mark.parametrize("words", [65, 80, 128])
@@ -205,10 +218,4 @@ def neighbours(params, conversion):
 def test_validity_on_random_hosts(seed):
     rng = random.Random(seed)
     params = random_params(rng)
-    host, oracle = make_host(params), Oracle(params)
-    values = inputs(rng, params, "mfn_valid")
-    model = [oracle.mfn_valid(x) for x in values]
-    assert [host.mfn_valid(x) for x in values] == model
-    for kernels in KERNELS:
-        _core._set_kernels(kernels)
-        assert host.mfn_valid(np.array(values, dtype=np.uint64)).tolist() == model, kernels
+    agree_on_validity(make_host(params), Oracle(params), inputs(rng, params, "mfn_valid"))
