@@ -75,7 +75,7 @@ def agree_on_validity(host, oracle, values):
 def test_every_region_of_as_many_as_the_tables_hold(count, groups):
     """Loops hold the tables in as many registers as there are regions, eight entries in each."""
     rng = random.Random(count)
-    params = make_params([(0, groups)], U64_MAX, groups << 16, **offset_changes(rng, count))
+    params = make_params([(0, groups)], 1 << 60, groups << 16, **offset_changes(rng, count))
     bases = [base for base in params["pfn_bases"] if base != U64_MAX]
     frames = [base + i for base in bases for i in (0, 1, params["pdx_region_size"] - 1)]
     pdxs = [(i << params["pdx_index_shift"]) + 1 for i in range(count)]
@@ -108,7 +108,7 @@ def test_group_bitmaps_of_any_length(words):
         (64 * words - 1, 64 * words)
     ]
     for changes in ({}, mask_changes(rng), offset_changes(rng, 3)):
-        params = make_params(groups, U64_MAX, words << 22, **changes)
+        params = make_params(groups, 1 << 60, words << 22, **changes)
         agree(params, lambda c, params=params: inputs(rng, params, c))
         host, oracle = make_host(params), Oracle(params)
         frames = [oracle.pdx_to_mfn(group << 16) for group in rng.choices(range(64 * words), k=640)]
@@ -131,7 +131,7 @@ def test_a_group_past_the_words_in_registers_is_no_other_one(words, compression)
             "pdx_index_shift": 40,
             "pdx_region_size": 1 << 40,
         }
-    params = make_params(groups, U64_MAX, words << 22, **changes)
+    params = make_params(groups, 1 << 60, words << 22, **changes)
     host, oracle = make_host(params), Oracle(params)
     valid = [group << 16 for start, end in groups[:64] for group in range(start, end)]
     for word in range(64, words):
