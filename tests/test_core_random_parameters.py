@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 from hosts import LAYOUT, U64_MAX, make_host, make_params
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import CONVERSIONS, Oracle
 from random_params import inputs, mask_changes, offset_changes, random_params
@@ -28,6 +28,7 @@ def best_kernels_afterwards():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1 << 32))
+@example(seed=293686)
 def test_every_conversion_of_random_hosts(seed):
     rng = random.Random(seed)
     params = random_params(rng)
@@ -145,6 +146,22 @@ def test_a_group_past_the_words_in_registers_is_no_other_one(words, compression)
             for convert in (host.mfn_to_pdx, host.pdx_to_mfn):
                 with pytest.raises(FrameError, match=" at index 40 "):
                     convert(np.array(crowd, dtype=np.uint64))
+
+
+def test_a_run_of_frames_whose_pdx_wraps_is_not_all_in_the_direct_map():
+    """The compressed numbers of one region go from just below 2^64 past 0."""
+    offset = {
+        "pdx_compression": "offset",
+        "pfn_index_shift": 40,
+        "pdx_index_shift": 40,
+        "pdx_region_size": 1 << 39,
+    }
+    for below in (1, 8, 16, 40):
+        tables = {"pfn_pdx_lookup": [below] + [0] * 63, "pfn_bases": [0] + [U64_MAX] * 63}
+        params = make_params([(0, 64)], 1 << 60, 64 << 16, **offset, **tables, pdx_pfn_lookup=[below])
+        for first in (0, below - 1, below, below + 1, 64):
+            frames = range(first, first + 64)
+            agree(params, lambda c, f=frames: [4096 * x for x in f] if c.startswith("maddr") else list(f))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -210,7 +210,9 @@ static int xk_round_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
 static int xk_frame_verdict(const xk_plan *plan, uint64_t first, uint64_t low)
 {
     const int verdict = xk_compressible_verdict(plan, first, low);
-    if (verdict == 1 && xenmm_mfn_to_pdx(&plan->params, first) + low >= xk_directmap_pages(&plan->params))
+    const uint64_t pdx = xenmm_mfn_to_pdx(&plan->params, first), pages = xk_directmap_pages(&plan->params);
+    /* A table may bring a frame anywhere: pdx + low may be past 2^64. */
+    if (verdict == 1 && (low >= pages || pdx >= pages - low))
         return XK_MIXED;
     return verdict;
 }
