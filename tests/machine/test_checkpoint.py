@@ -103,6 +103,30 @@ def test_trimmed_pages_stay_given_back():
     again.audit().check()
 
 
+def test_what_is_in_use_is_not_trimmed():
+    machine = small_machine()
+    guest = machine.create_domain(1)
+    mfns = [guest.populate(gfn) for gfn in range(700)]
+    machine.trim()
+    again = checkpoint.loads(checkpoint.dumps(machine))
+    assert [again.m2p_entry(mfn) for mfn in mfns] == list(range(700))
+    assert again.audit() == machine.audit()
+
+
+def test_what_is_written_through_a_view_is_saved():
+    """A record inside a free chunk, whose part of the table nobody wrote to before."""
+    machine = small_machine()
+    mfn = next(
+        machine._mfns_of_list(head)[0] for _, _, order, head, _ in machine._free_lists()[0] if order > 9
+    )
+    pdx = machine.host.mfn_to_pdx(mfn + 500)
+    for first, view in machine.page_infos(writable=True):
+        if first <= pdx < first + len(view):
+            view["context"][pdx - first] = 0xABCD
+    assert machine._record(pdx)[5] == 0xABCD
+    assert checkpoint.loads(checkpoint.dumps(machine))._record(pdx) == machine._record(pdx)
+
+
 def test_file_is_small(saved):
     assert len(saved) < 1 << 20
 

@@ -1,11 +1,13 @@
 """Reference counts, type counts, allocation and the M2P: the rules that mutual exclusion rests on."""
 
+import contextlib
 import errno
 
 import pytest
 from machine_pair import Pair
 from machines import GIB, MIB, small_host, small_machine
 
+import xenmm
 from xenmm import ConfigError, MachineError
 from xenmm.machine import Machine, checkpoint
 from xenmm.machine.machine import INVALID_M2P_ENTRY, SHARED_M2P_ENTRY
@@ -357,6 +359,48 @@ def test_audit_sees_what_is_wrong(machine, page):
             entries[page.mfn] = 3
             break
     assert any("M2P" in e for e in machine.audit().errors)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 511, 513])
+def test_buddies_of_two_nodes_never_merge(frames):
+    """A node begins in the middle of what would be a chunk."""
+    border = (16 << 20) + (frames << 12)
+    srat = [(0, border, 1, 0), (border, 1 << 30, 1, 1)]
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges([(1 << 20, 32 << 20)], srat), page_sizes="2m")
+    machine = host.machine()
+    whole = machine.free_chunks(), machine.free_pages_by_node()
+    for order in (0, 3):
+        guest = machine.create_domain(1)
+        gfns = []
+        with contextlib.suppress(MachineError):
+            for gfn in range(0, 1 << 20, 1 << order):
+                guest.populate(gfn, order=order)
+                gfns.append(gfn)
+        assert len(gfns) << order > 3000
+        for gfn in gfns:
+            for each in range(gfn, gfn + (1 << order)):
+                guest.remove(each)
+        guest.destroy()
+        machine.scrub()
+        for node, _, order, head, _ in machine._free_lists()[0]:
+            for mfn in machine._mfns_of_list(head):
+                assert (mfn << 12 < border) == (mfn + (1 << order) - 1 << 12 < border) == (node == 0)
+        assert sorted(machine.free_chunks()) == sorted(whole[0])
+        assert machine.free_pages_by_node() == whole[1]
+        machine.audit().check()
+
+
+def test_a_dying_domain_waits_for_its_grant_frames():
+    machine = small_machine()
+    owner = machine.create_domain(1)
+    frames = range(0x100, machine.host.max_page)
+    (mfn,) = [f for f in frames if machine.mfn_valid(f) and machine.page(f).owner == 1]
+    assert mfn not in owner.pages
+    assert machine.get_page(mfn, owner)
+    assert not owner.destroy() and owner.exists
+    machine.put_page(mfn)
+    assert not owner.exists
+    machine.audit().check()
 
 
 @pytest.mark.parametrize("value", [-1, 1 << 64, 1 << 100])

@@ -199,6 +199,10 @@ def test_refused_frames_in_a_batch_get_a_status():
     assert ops["status"].tolist() == [0, -6, -6]
 
 
+def touched_pages(machine):
+    return sum(int(np.unpackbits(np.frombuffer(bits, dtype=np.uint8)).sum()) for bits in machine._touched())
+
+
 def test_trim_gives_emptied_pages_back():
     machine = small_machine()
     # Freed whole, 8 MiB leave one head: the other records are zero, their M2P entries invalid.
@@ -209,8 +213,10 @@ def test_trim_gives_emptied_pages_back():
         domain.remove(gfn)
     domain.destroy()
     machine.scrub()
+    before = touched_pages(machine)
     given = machine.trim()
     assert given >= 15 * 4096 + 4 * 4096
+    assert given == (before - touched_pages(machine)) * 4096
     machine.audit().check()
     assert machine.trim() == 0
     assert machine.create_domain(1).populate(0, order=9)
