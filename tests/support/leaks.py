@@ -1,4 +1,4 @@
-"""How much larger a process is after many boots, conversions and machines: ``make leaks``.
+"""How much larger a process is after many boots, conversions, machines and engines: ``make leaks``.
 
 ``python tests/support/leaks.py WHAT ROUNDS`` prints bytes; otherwise all of it in whole, into
 the record that is named.
@@ -14,9 +14,10 @@ from machines import small_host
 from records import commit, write_record
 
 import xenmm
+from xenmm import timing
 
 #: Rounds of the whole count; one round of conversions is 4,096 scalars, an array and a refusal.
-WHOLE = {"boots": 10_000, "conversions": 250, "machines": 1_000}
+WHOLE = {"boots": 10_000, "conversions": 250, "machines": 1_000, "engines": 1_000}
 FRAMES = range(0x100, 0x1100)
 
 
@@ -55,9 +56,22 @@ def machines():
         yield
 
 
+def engines():
+    caches = timing.Cache("L1", 32 << 10, 8, replacement="plru", parent="L2"), timing.Cache("L2", 1 << 20, 16)
+    hierarchy = timing.Hierarchy(caches, (timing.Tlb("T", 64, 4),), timing.PageWalk(caches={"l2e": 16}))
+    space = timing.AddressSpace([timing.Mapping(0, 0, 1 << 30, "2m")])
+    addresses = np.arange(0, 1 << 24, 4096, dtype=np.uint64)
+    while True:
+        timing.Engine(hierarchy, space).run(addresses).to_dict()
+        try:
+            timing.Engine(hierarchy, space, instruction_set="none")
+        except xenmm.ConfigError:
+            yield
+
+
 def growth(what, rounds):
     """Bytes by which the process grows over the rounds, after a tenth as many to settle."""
-    work = {"boots": boots, "conversions": conversions, "machines": machines}[what]()
+    work = {"boots": boots, "conversions": conversions, "machines": machines, "engines": engines}[what]()
     for _ in range(rounds // 10):
         next(work)
     first = resident()
