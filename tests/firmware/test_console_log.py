@@ -526,6 +526,19 @@ def test_kernels_maps_rank_behind_the_firmwares():
     assert read_map(s.text(nodes, "00100000-bfffffff : System RAM")).format == "linux-node-ranges"
 
 
+def test_iomem_above_a_log_goes_with_its_boot():
+    iomem = ["$ sudo cat /proc/iomem", *(f"{a:08x}-{b - 1:08x} : System RAM" for a, b in RAM)]
+    found = read_map(s.text(iomem, "$ dmesg", "Linux version 6.1.0 (gcc)", s.srat_linux()))
+    assert found.format == "iomem" and found.ram == RAM
+    assert len(found.srat) == 3
+
+
+def test_an_empty_row_is_no_damage():
+    rows = [*s.xen_new(), " [0000010000000000, 000000ffffffffff] (usable)"]
+    found = read_map(s.xen(rows), strict=True)
+    assert [n.text for n in found.notes if n.level == "note"] == ["the row is empty"]
+
+
 def test_iomem_inside_a_log_is_read_when_the_node_ranges_are_damaged():
     nodes = s.node_ranges()
     nodes[-1] = nodes[-1].replace("fff]", "ffff]").replace("0x0000", "0x00000")

@@ -117,6 +117,19 @@ def one(reg: str, more: str = "") -> str:
     return small(f'memory@0 {{ device_type = "memory"; reg = {reg}; {more} }};')
 
 
+def test_memory_that_is_disabled_is_disabled_in_its_nodes_row_too() -> None:
+    for status, kind, flags in (("okay", "ram", 1), ("disabled", "disabled", 0)):
+        found = read(one("<0 0x10000000>", f'numa-node-id = <3>; status = "{status}";'))
+        assert [(r.kind, r.start, r.end) for r in found.ranges] == [(kind, 0, 0x10000000)]
+        assert [(r.node, r.flags) for r in found.srat or ()] == [(3, flags)]
+
+
+def test_an_error_quotes_the_rest_of_its_line_alone() -> None:
+    with pytest.raises(MemoryMapError) as error:
+        read('/dts-v1/;\n/ {\n  ! what is this ;\n  model = "x";\n};\n')
+    assert (error.value.line, error.value.text) == (3, "! what is this ;")
+
+
 def test_a_source_tells_memory_reservations_and_nodes() -> None:
     memory_map = read(BOARD)
     assert memory_map.ram == BOARD_RAM

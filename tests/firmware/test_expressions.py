@@ -53,6 +53,11 @@ def test_values(text: str, value: int) -> None:
     assert evaluate(text) == value
 
 
+def test_character_escapes_are_cs() -> None:
+    for letter, value in zip("abfnrtv0\\'", b"\a\b\f\n\r\t\v\0\\'", strict=True):
+        assert evaluate(f"'\\{letter}'") == value, letter
+
+
 @pytest.mark.parametrize(
     "text", ["", "1 +", "(1", "1)", "1 2", "A", "09", "1 / 0", "1 % 0", "$", "1 ? 2", "0x"]
 )

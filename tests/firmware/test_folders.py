@@ -68,6 +68,8 @@ def test_entries_that_lack_something_are_dropped_with_their_number(memmap: Path)
     assert memory_map.ram == ()
     assert ["entry 0" in dropped(memory_map)[0], "entry 2" in dropped(memory_map)[1]] == [True, True]
     assert "ends before it starts" in dropped(memory_map)[2]
+    (memmap / "4" / "end").write_text(hex(ROWS[4][0] - 1))
+    assert "ends before it starts" in dropped(read_map(memmap))[2]
 
 
 def test_numbers_of_entries_are_told_apart_to_the_last_digit(tmp_path: Path) -> None:

@@ -251,3 +251,9 @@ def test_the_corpus_is_read_as_its_truth_says() -> None:
         rows = path.read_text(encoding="utf-8").splitlines()
         lines = [(n, row.removeprefix("> ").removeprefix(">")) for n, row in enumerate(rows, 1)]
         assert [list(r) for r in iomem.read(lines, path.name).ram] == entry["ram"], entry["file"]
+
+
+def test_only_a_pcs_names_are_an_x86_machines() -> None:
+    rows = "09000000-09000fff : pl011@9000000\n40000000-7fffffff : System RAM\n  40080000-40ffffff : Kernel\n"
+    assert iomem.read(list(enumerate(rows.splitlines(), 1)), "board").arch == ""
+    assert iomem.read(list(enumerate(PC.splitlines(), 1)), "pc").arch == "x86"

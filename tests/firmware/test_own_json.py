@@ -136,7 +136,11 @@ def test_a_bad_range_is_refused_with_its_place_and_line(row: object, words: list
         ({"notes": [{"level": [], "text": ""}]}, ["notes[0].level"]),
         ({"stated": {"ram": 1}}, ["stated.ram"]),
         ({"stated": {"numa_rows": [1]}}, ["stated.numa_rows[0]"]),
-        ({"stated": {"details": 1}}, ["stated.details"]),
+        ({"stated": {"details": 1}}, ["stated.details", "need an object, got 1"]),
+        (
+            {"notes": [{"level": "dropped", "text": "", "dropped_bytes": "x"}]},
+            ["notes[0].dropped_bytes", "'x'"],
+        ),
     ],
 )
 def test_a_bad_field_is_refused_with_its_place(changes: dict[str, object], words: list[str]) -> None:
@@ -160,6 +164,12 @@ def test_a_bad_field_is_refused_with_its_place(changes: dict[str, object], words
 def test_a_bad_text_is_refused(text: str, words: list[str]) -> None:
     error = refuse(text)
     assert all(word in str(error) for word in words), str(error)
+
+
+def test_a_key_that_stands_twice_is_found_in_its_line():
+    text = '{\n "schema": "xenmm-map/1",\n "ranges": [],\n "name": "a",\n "name": "b"\n}'
+    error = refuse(text)
+    assert error.line == 5 and "'name' stands twice" in str(error)
 
 
 @given(st.text())

@@ -372,3 +372,8 @@ def test_a_file_that_fails_while_it_is_read_is_refused(error, why):
     opened = source.Input(Torn(LOG.encode() * 9000), "box.log")
     with pytest.raises(MemoryMapError, match=f"^box.log: cannot be read: {why}$"):
         opened.lines()
+
+
+def test_a_binary_input_past_its_limit_is_named():
+    with pytest.raises(MemoryMapError, match=r"^blob: larger than 67108864 bytes, too large for its format$"):
+        read_map(b"SRAT" + b"\x08" * (64 << 20), name="blob")

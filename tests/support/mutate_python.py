@@ -236,9 +236,8 @@ def mutate(group, count, seed, children, only=None):
         return list(tried(group, {name: every[name] for name in chosen}, children)), len(every)
 
 
-def again(group, seed, children):
+def again(earlier, group, seed, children):
     """Try the survivors of the record; the rows of the whole sample, those killed before without a word."""
-    earlier = next(g for g in record("mutation")["groups"] if g["group"] == group)
     known = {row["mutant"]: key(row) for row in earlier["survivors"]}
     rows, every = mutate(group, 0, seed, children, known)
     if {row["mutant"]: key(row) for row in rows} != known or seed != earlier["seed"]:
@@ -256,15 +255,19 @@ def main():
     parser.add_argument("--survivors", action="store_true", help="only the survivors of the record")
     arguments = parser.parse_args()
     group, seed, children, tree = arguments.group, arguments.seed, arguments.children, commit()
+    earlier = {}
     if arguments.survivors:
-        rows, every = again(group, seed, children)
+        earlier = next(g for g in record("mutation")["groups"] if g["group"] == group)
+        rows, every = again(earlier, group, seed, children)
     else:
         rows, every = mutate(group, arguments.count, seed, children)
-    put_result(group, seed, rows, every, arguments.record, tree)
+    put_result(group, seed, rows, every, arguments.record, tree, earlier.get("killed_at_first"))
 
 
-def put_result(group, seed, rows, every, path, tree):
+def put_result(group, seed, rows, every, path, tree, at_first=None):
     """Say what became of a sample of a tree's mutants, and record it where a path is given.
+
+    `at_first` is how many an earlier run of the same sample killed, before any test was made for the others.
 
     Ends the program with 1 where a survivor is not listed with a reason.
     """
@@ -276,8 +279,8 @@ def put_result(group, seed, rows, every, path, tree):
     print(f"{group}: {killed} of {len(rows)} killed; {every} places in all")
     if path:
         facts = {"group": group, "date": datetime.date.today().isoformat(), "commit": tree,
-                 "seed": seed, "places": every, "killed": killed, "survives": len(survivors),
-                 "survivors": survivors}  # fmt: skip
+                 "seed": seed, "places": every, "killed_at_first": killed if at_first is None else at_first,
+                 "killed": killed, "survives": len(survivors), "survivors": survivors}  # fmt: skip
         add_to_record(path, facts)
     sys.exit(any(reason(row) is None for row in survivors))
 

@@ -37,8 +37,8 @@ def grown(what):
 def mutation_table():
     """Each group's sample: how many changes, how many noticed, of all and of those that can be noticed."""
     rows = [
-        "| group | places | tried | killed | survive | in 100 | no test can notice | in 100 of the rest "
-        "| date | commit |",
+        "| group | places | tried | killed at first | killed now | in 100 | no test can notice "
+        "| in 100 of the rest | date | commit |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for group in record("mutation")["groups"]:
@@ -46,7 +46,8 @@ def mutation_table():
         equal = sum(mutants.reason(row) is not None for row in group["survivors"])
         shares = [f"{100 * killed / tried:.1f}" for tried in (killed + survive, killed + survive - equal)]
         rows.append(
-            f"| {group['group']} | {group['places']:,} | {killed + survive} | {killed} | {survive} "
+            f"| {group['group']} | {group['places']:,} | {killed + survive} "
+            f"| {group.get('killed_at_first', 'not kept')} | {killed} "
             f"| {shares[0]} | {equal} | {shares[1]} | {group['date']} | {group['commit']} |"
         )
     return "\n".join(rows) + "\n"
