@@ -26,6 +26,8 @@ from xenmm.firmware.memory_map import MemoryMap, MemoryRange, SratRange
 OF_PYTHON = (TypeError, ValueError, OverflowError, IndexError)
 
 PACKAGE = Path(xenmm.__file__).parent
+#: Lines whose errors are the caller's: one argument taken for a whole number, and a function that is given.
+OF_THE_CALLER = ("index(", "self.value(")
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,16 @@ def sane(result: Any) -> None:
 
 
 def raised_on_purpose(error: BaseException) -> bool:
-    """Whether the package's own ``raise`` made this error, or ``operator.index`` of a single argument.
+    """Whether the package's own ``raise`` made this error, or what the caller gave.
 
     Python's own say nothing of which argument is meant. What is compiled names its arguments by itself.
     """
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame.line or "" for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
     compiled = not frames[-1].filename.endswith(".py")
-    return compiled or not inside or inside[-1].startswith("raise ") or "index(" in inside[-1]
+    if compiled or not inside:
+        return True
+    return inside[-1].startswith("raise ") or any(words in inside[-1] for words in OF_THE_CALLER)
 
 
 def outcome(target: Target, given: dict[str, Any]) -> str:

@@ -56,6 +56,7 @@ def read_map(
     need_one_of("map", map, _MAPS)
     if name is not None:
         need("name", name, str)
+    need("strict", strict, bool)
     if boot is not None and (isinstance(boot, bool) or not isinstance(boot, int) or boot < 1):
         raise ConfigError(f"boot is a number from 1, not {boot!r}")
     from .detect import read_input

@@ -112,7 +112,7 @@ class MemoryRange(Facts):
     def __post_init__(self) -> None:
         _check_range(self.start, self.end, self.source)
         _need("label", self.label, str)
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise MemoryMapError(f"unknown kind of range {self.kind!r}; one of {', '.join(KINDS)}")
 
     @property

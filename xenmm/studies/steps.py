@@ -321,7 +321,7 @@ def steps(
     if not 1 <= size <= 1 << 21:
         raise ConfigError(f"size is 1 to {1 << 21} pages, got {size}")
     if isinstance(source, Host):
-        page_sizes = page_sizes or source.options.page_sizes
+        page_sizes = source.options.page_sizes if page_sizes is None else page_sizes
         source = source.memory_map
     elif not hasattr(source, "ram_bytes"):
         from ..firmware import read_map
@@ -333,7 +333,7 @@ def steps(
     rows: list[Step] = []
     for profile in STEPS:
         progress(profile)
-        host = boot(source, profile, page_sizes=page_sizes or "1g")
+        host = boot(source, profile, page_sizes="1g" if page_sizes is None else page_sizes)
         step = _row(host, workload, size, uarch, code)
         rows.append(step if not rows else _compared(rows[-1], step))
     options = {

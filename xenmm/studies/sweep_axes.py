@@ -164,7 +164,7 @@ def uarch_file(name: str, kind: str) -> tuple[str | None, str | None]:
 
 def _workloads(given: Any, kind: str) -> list[dict[str, Any]]:
     known = _known_workloads(kind)
-    chosen = known if given == ALL else _values(DEFAULT_WORKLOAD[kind] if given is None else given)
+    chosen = known if _is_all(given) else _values(DEFAULT_WORKLOAD[kind] if given is None else given)
     return [_workload(each, kind, known) for each in chosen]
 
 
