@@ -112,6 +112,7 @@ def test_a_linux_logs_options_are_only_told():
 def test_made_up_nodes_are_told():
     notes = parse_xen("numa=fake=4 console=vga").notes
     assert notes == ("numa=fake=4: nodes are made up; tables stay as they are",)
+    assert parse_xen("ept=fake numa=on").notes == ()
 
 
 def test_what_rounding_to_pages_loses_at_either_end_is_part_of_a_page():

@@ -73,6 +73,8 @@ def test_range_across_16_tib_without_compression(end, crosses):
 def test_node_that_begins_in_the_middle_of_a_group(offset, orphan):
     start = 8 * GIB + offset
     ram = [*LOW, (4 * GIB, 6 * GIB), (start, 12 * GIB)]
+    # A row may end where the group begins.
+    assert ("node-mid-group" in hazards(ram, [(0, 8 * GIB), (start, 12 * GIB)], "xen-none")) == orphan
     srat = [(0, 6 * GIB, 1, 0), (start, 12 * GIB, 1, 1)]
     found = hazards(ram, srat, "xen-none")
     assert ("node-mid-group" in found) == orphan
@@ -80,6 +82,36 @@ def test_node_that_begins_in_the_middle_of_a_group(offset, orphan):
         assert found["node-mid-group"].ranges == ((start & ~(256 * MIB - 1), start),)
     assert "node-mid-group" not in hazards(ram, srat, "xen-4.17")
     assert "node-mid-group" not in hazards(ram, srat, "xen-none", command_line="numa=off")
+
+
+@pytest.mark.parametrize(("size", "told"), [(4095, False), (4096, True), (8191, True)])
+def test_a_single_page_outside_the_srat_gives_the_nodes_up(size, told):
+    end = 4 * GIB + MIB + size
+    found = hazards([*LOW, (4 * GIB, end)], [(0, 2 * GIB), (4 * GIB, 4 * GIB + MIB)])
+    assert ("ram-outside-srat" in found) == told
+    if told:
+        assert found["ram-outside-srat"].ranges == ((4 * GIB + MIB, end),)
+
+
+def test_page_tables_count_among_the_tables_that_outgrow_ram():
+    def booted(size):
+        return xenmm.boot(MemoryMap.from_ranges([(MIB, MIB + size), (TIB - GIB, TIB)]), "ext5t").plan
+
+    def needed(plan):
+        return sum(table.backed_bytes for table in plan.tables) + plan.page_table_bytes
+
+    size = 2 * MIB
+    for _ in range(4):
+        # RAM of one page more needs a few tables more: this settles.
+        size = needed(booted(size)) - GIB
+    seen = set()
+    for more in range(-5, 6):
+        plan = booted(size + more * 4096)
+        too_little = plan.used_ram_bytes < needed(plan)
+        assert ("tables-outgrow-ram" in {h.code for h in plan.hazards}) == too_little
+        assert abs(plan.used_ram_bytes - needed(plan)) < plan.page_table_bytes
+        seen.add(too_little)
+    assert seen == {True, False}
 
 
 def test_first_frame_of_the_group_in_another_node_is_fine():

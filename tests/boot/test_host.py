@@ -201,3 +201,10 @@ def test_srat_alone_is_told_apart_from_no_map():
     machine = MemoryMap.from_ranges([], [(0, GIB)])
     with pytest.raises(xenmm.MemoryMapError, match="only 1 SRAT rows"):
         xenmm.boot(machine)
+
+
+def test_a_host_prints_what_it_is():
+    ram = [(1 << 20, 4 << 30), (1 << 40, (1 << 40) + (1 << 30))]
+    host = xenmm.boot(xenmm.MemoryMap.from_ranges(ram, name="two"), "xen-none")
+    assert repr(host) == "<xenmm.Host 'two' xen-none none max_page=0x10040000 max_pdx=0x10040000>"
+    assert "'unnamed'" in repr(xenmm.boot(xenmm.MemoryMap.from_ranges(ram)))
