@@ -57,7 +57,7 @@ lowest: $(VENV)/python
 	tests/support/run_lowest.sh $(CURDIR)/$(BIN)/python $(LOWEST_TESTS)
 
 # The wheel of each Python that is found here, with the tests; PYTHONS_ARGS="--only 3.12 --record FILE".
-pythons: $(VENV)/python
+pythons: $(VENV)/test-packages
 	$(BIN)/python tests/support/run_pythons.py $(PYTHONS_ARGS) $(PYTHONS_TESTS)
 
 # A seeded sample of changes to a group of files; a change that no test notices is listed.
