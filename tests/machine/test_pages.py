@@ -361,6 +361,16 @@ def test_audit_sees_what_is_wrong(machine, page):
     assert any("M2P" in e for e in machine.audit().errors)
 
 
+@pytest.mark.parametrize("gfns", [["", b"\x80"], [1, [2, 3]], 5, [1.5], [[1]], None, [-1], [1 << 64]])
+def test_extents_to_exchange_are_a_row_of_whole_numbers(machine, gfns):
+    guest = machine.create_domain(1)
+    guest.populate(5)
+    with pytest.raises(MachineError, match="out_gfns are "):
+        guest.exchange([5], gfns)
+    assert guest.mfn(5) is not None
+    machine.audit().check()
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 511, 513])
 def test_buddies_of_two_nodes_never_merge(frames):
     """A node begins in the middle of what would be a chunk."""

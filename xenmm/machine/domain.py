@@ -388,7 +388,10 @@ def _gfns(name: str, values: Sequence[int]) -> Any:
     # As they came, or not at all: NumPy would cut fractions off and wrap negative numbers.
     import numpy as np
 
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        raise MachineError(f"{name} are whole numbers below 2^64 in one row, got {values!r}") from None
     if array.ndim != 1 or (len(array) and array.dtype.kind not in "iu"):
         raise MachineError(
             f"{name} are whole numbers below 2^64 in one row, got {array.ndim}-d {array.dtype}"
