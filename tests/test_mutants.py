@@ -40,4 +40,6 @@ def test_the_table_counts_with_and_without_those_that_no_test_can_notice(monkeyp
     group = {"group": "boot", "places": 50, "killed": 17, "survives": 3, "date": "2026-11-26",
              "commit": "0", "survivors": [known, other, other]}  # fmt: skip
     monkeypatch.setattr("reliability_figures.record", lambda name: {"groups": [group]})
-    assert "| 20 | 17 | 3 | 85.0 | 1 | 89.5 |" in mutation_table()
+    assert "| 20 | not kept | 17 | 85.0 | 1 | 89.5 |" in mutation_table()
+    group["killed_at_first"] = 12
+    assert "| 20 | 12 | 17 | 85.0 | 1 | 89.5 |" in mutation_table()

@@ -128,6 +128,11 @@ class TestResults:
             json.dumps(a, sort_keys=True) != json.dumps(b, sort_keys=True)
         )
 
+    @pytest.mark.parametrize("wrong", [float("inf"), float("nan"), b"x", {1, 2}])
+    def test_what_is_no_json_is_no_result(self, wrong):
+        with pytest.raises(ConfigError, match="a result is a tree of JSON"):
+            compare({"schema": "a", "x": [wrong]}, {"schema": "a"})
+
     def test_rows_are_matched_by_what_names_them(self):
         a = {"steps": [{"profile": "pre", "bytes": 100}, {"profile": "fold", "bytes": 50}]}
         b = {"steps": [{"profile": "fold", "bytes": 25}, {"profile": "cse", "bytes": 1}]}

@@ -264,7 +264,11 @@ def _of_results(a: Mapping[str, Any], b: Mapping[str, Any], called: tuple[str, s
 
 
 def _digest(result: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
+    try:
+        text = json.dumps(result, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"a result is a tree of JSON, as to_dict() makes it: {error}") from None
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
