@@ -14,7 +14,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from operator import index
+from operator import index as whole_number
 
 from .errors import ConfigError, FrameError
 
@@ -296,7 +296,7 @@ cdef class EngineCore:
 
     cdef uint64_t _address(self, virt) except? 0:
         try:
-            return virt if type(virt) is int else index(virt)
+            return virt if type(virt) is int else whole_number(virt)
         except OverflowError:
             raise FrameError(f"address {virt:#x} is outside [0, 2**64)") from None
 
