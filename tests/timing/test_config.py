@@ -140,6 +140,8 @@ def test_a_files_name_stands_before_the_field(tmp_path):
             "^cache.A.line: inf is not an int",
         ),
         ({"cache": {"A": {"size": 2.5, "assoc": "full"}}}, "^cache.A.size: 2.5 is not an integer"),
+        ({"cache": {"A": {"size": 32768, "assoc": np.zeros(2, "V8")}}}, "^cache.A.assoc: array"),
+        ({"tlb": {"T": {"entries": 16, "assoc": np.zeros(2)}}}, "^tlb.T.assoc: array"),
         ({"cache": {"A": {"size": 32768, "assoc": "half"}}}, "^cache.A.assoc: 'half' is not an integer"),
         (
             {"tlb": {"T": {"entries": 4, "assoc": 4, "page_sizes": 5}}},

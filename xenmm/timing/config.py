@@ -264,11 +264,15 @@ def _check_tlbs(tlbs: tuple[Tlb, ...]) -> None:
             raise ConfigError(f"tlb: level {level} is given, but no level {level - 1}")
 
 
+def _is_full(assoc: object) -> bool:
+    return isinstance(assoc, str) and assoc == "full"
+
+
 def _cache(name: str, block: Any, ghz: float | None) -> Cache:
     at = f"cache.{name}"
     values = _block(at, block, Cache, ghz, ("size", "assoc"))
     values["size"] = bytes_of_text(f"{at}.size", values["size"])
-    if values["assoc"] == "full":
+    if _is_full(values["assoc"]):
         # One set, of as many ways as it has lines. What is wrong with either is told by the cache of one way.
         one_way = Cache(**{**values, "name": name, "assoc": 1})
         values["assoc"] = one_way.sets
@@ -277,7 +281,7 @@ def _cache(name: str, block: Any, ghz: float | None) -> Cache:
 
 def _tlb(name: str, block: Any, ghz: float | None) -> Tlb:
     values = _block(f"tlb.{name}", block, Tlb, ghz, ("entries", "assoc"))
-    if values["assoc"] == "full":
+    if _is_full(values["assoc"]):
         values["assoc"] = values["entries"]
     if isinstance(values.get("page_sizes"), list):
         values["page_sizes"] = tuple(str(s).lower() for s in values["page_sizes"])
