@@ -121,14 +121,14 @@ def need_one_of(name: str, value: object, known: Iterable[str]) -> None:
         raise ConfigError(f"{name} is one of {', '.join(words)}, got {value!r}{near}")
 
 
-def need_range(name: str, value: object, error: type[XenmmError] = ConfigError) -> tuple[int, int]:
+def need_range(name: str, value: object) -> tuple[int, int]:
     """Refuse what is no range [start, end) of 64-bit numbers; return its two ends. It may be empty."""
     try:
         start, end = map(index, cast("Iterable[Any]", value))
     except (TypeError, ValueError):
         start, end = 0, -1
     if not 0 <= start <= end <= 1 << 64:
-        raise error(f"{name} is (start, end), half-open and up to 2^64, got {value!r}")
+        raise ConfigError(f"{name} is (start, end), half-open and up to 2^64, got {value!r}")
     return start, end
 
 

@@ -138,11 +138,11 @@ def replay(
     """
     if not isinstance(source, Input):
         source = Input(source, interpretation="raw" if host is None else "maddr")
+    need("timeline", timeline, bool)
     hierarchy = uarch if isinstance(uarch, Hierarchy) else load_microarchitecture(uarch)
     space = AddressSpace.identity() if host is None else host_space(host)
     frames = Frames(host, space)
     engine = Engine(hierarchy, space, seed)
-    need("timeline", timeline, bool)
     if timeline and interval is None:
         interval = _TIMELINE_INTERVAL
     most = _TIMELINE_MOST if timeline else None
