@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from xenmm import cli
-from xenmm.errors import did_you_mean
 
 FILES = {
     "server.dmesg": "BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable\n",
@@ -97,9 +96,3 @@ def test_mistake_is_told_with_the_next_step(typed, tmp_path, monkeypatch, capsys
     assert error.startswith("xenmm: error: ") and error.count("\n") == 1
     assert re.search(MISTAKES[typed], error), error
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(FILES)
-
-
-def test_nearest_word():
-    assert did_you_mean("xen-msk", ["xen-mask", "pre"]) == "; did you mean 'xen-mask'?"
-    assert did_you_mean("PRE", ["xen-mask", "pre"]) == "; did you mean 'pre'?"
-    assert did_you_mean("qqq", ["xen-mask", "pre"]) == did_you_mean("", []) == ""

@@ -9,7 +9,6 @@ from run_api import run_for
 
 import xenmm
 from xenmm import ConfigError, MemoryMapError, timing
-from xenmm.errors import FrameError, TraceError, XenmmError
 from xenmm.firmware.memory_map import MemoryMap, MemoryRange, Note, Source, SratRange
 
 GIB = 1 << 30
@@ -45,22 +44,11 @@ def test_the_long_run_counts_its_calls(tmp_path):
 # ---- faults that were found so ----
 
 
-@pytest.mark.parametrize("kind", [XenmmError, ConfigError, FrameError, MemoryMapError, TraceError])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\u2028", "\n\n"])
-def test_an_error_is_one_line_whatever_was_given(kind, end):
-    assert len(str(kind(f"got a{end}   b{end}")).splitlines()) == 1
-    array = np.zeros((3, 3), np.uint64)
-    with pytest.raises(ConfigError) as refused:
-        timing.Core(outstanding_misses=array)
-    assert "\n" not in str(refused.value) and str(refused.value).startswith("core.outstanding_misses: array")
-    assert str(kind(" as it is ")) == " as it is "
-
-
 @pytest.mark.parametrize("wrong", [1.0, np.uint64(1), True, None, "1", [1]])
 def test_a_map_is_made_of_what_it_says(wrong):
     for cls in (MemoryRange, SratRange):
         for place in ({"start": wrong}, {"end": wrong}, {"source": wrong or 5}):
-            with pytest.raises(MemoryMapError, match=f"{next(iter(place))} is a "):
+            with pytest.raises(MemoryMapError, match=f"{next(iter(place))} is an? "):
                 cls(**{"start": 0, "end": 4096, **place})
     for values in ({"ranges": [wrong]}, {"ranges": wrong}, {"notes": [wrong]}, {"stated": wrong}):
         with pytest.raises(MemoryMapError):
@@ -134,15 +122,15 @@ def test_what_is_of_another_kind_is_named():
         "each of mappings is a Mapping": lambda: timing.AddressSpace(b"abc"),
         "tables_maddr: ": lambda: timing.AddressSpace(space.mappings, tables_maddr=range(3)),
         "length: ": lambda: timing.Mapping(0, 4096, np.uint64((1 << 64) - 1)),
-        "ram is a int": lambda: xenmm.Layout.even(np.True_, 2),
-        "spacing is a int": lambda: xenmm.Layout((GIB,), spacing=1.5),
-        "each of node_bytes is a int": lambda: xenmm.Layout((1.5,)),
+        "ram is an int": lambda: xenmm.Layout.even(np.True_, 2),
+        "spacing is an int": lambda: xenmm.Layout((GIB,), spacing=1.5),
+        "each of node_bytes is an int": lambda: xenmm.Layout((1.5,)),
         "layout is a Layout": lambda: xenmm.plan(None),
-        "granule is a int": lambda: xenmm.largest_machine(layout, "pre", granule="1g"),
-        "alignment is a int": lambda: xenmm.search_layouts(layout, "pre", alignment=float("inf")),
-        "size is a int": lambda: xenmm.steps(host.memory_map, size=np.uint8(200)),
-        "granule is a int, got inf": lambda: xenmm.plan(layout, (), granule=float("inf")),
-        "boots is a int": lambda: xenmm.plan(layout, boots=None),
+        "granule is an int": lambda: xenmm.largest_machine(layout, "pre", granule="1g"),
+        "alignment is an int": lambda: xenmm.search_layouts(layout, "pre", alignment=float("inf")),
+        "size is an int": lambda: xenmm.steps(host.memory_map, size=np.uint8(200)),
+        "granule is an int, got inf": lambda: xenmm.plan(layout, (), granule=float("inf")),
+        "boots is an int": lambda: xenmm.plan(layout, boots=None),
     }.items():
         with pytest.raises(ConfigError) as refused:
             make()

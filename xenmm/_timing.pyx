@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 from operator import index as whole_number
 
-from .errors import ConfigError, FrameError
+from .errors import ConfigError, FrameError, need_one_of
 
 cdef dict POLICY = {"lru": 0, "fifo": 1, "plru": 2, "random": 3}
 cdef dict PAGE_SIZE = {"4k": 0, "2m": 1, "1g": 2}
@@ -101,8 +101,7 @@ cdef class EngineCore:
         names = instruction_sets()
         if name is None:
             name = names[len(names) - 1]
-        if name not in names:
-            raise ConfigError(f"instruction_set: {name!r} is not one of {', '.join(names)}")
+        need_one_of("instruction_set", name, names)
         self.state.functions = &xt_all_functions[names.index(name)]
 
     cdef int _table(self, str name, uint64_t sets, uint32_t assoc, str replacement) except -1:

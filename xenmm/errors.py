@@ -95,10 +95,15 @@ class TraceError(XenmmError, ValueError):
     """A trace of accesses cannot be read; the message names the file, and the line where there is one."""
 
 
+def a_kind(kind: type) -> str:
+    """``an int``, ``a str``: the name of a type, to be read in a sentence."""
+    return f"{'an' if kind.__name__[0] in 'aeiou' else 'a'} {kind.__name__}"
+
+
 def need(name: str, value: object, kind: type, error: type[XenmmError] = ConfigError) -> None:
     """Refuse a value of another kind, in one line that names both."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise error(f"{name} is a {kind.__name__}, got {value!r}")
+        raise error(f"{name} is {a_kind(kind)}, got {value!r}")
 
 
 def need_all(name: str, values: object, kind: type) -> tuple[Any, ...]:
@@ -118,7 +123,7 @@ def need_one_of(name: str, value: object, known: Iterable[str]) -> None:
     words = tuple(known)
     if not isinstance(value, str) or value not in words:
         near = did_you_mean(value, words) if isinstance(value, str) else ""
-        raise ConfigError(f"{name} is one of {', '.join(words)}, got {value!r}{near}")
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(words)}{near}")
 
 
 def need_range(name: str, value: object) -> tuple[int, int]:

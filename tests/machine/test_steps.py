@@ -183,7 +183,7 @@ def test_committed_record_is_found_wherever_the_program_runs(tmp_path, monkeypat
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"workload": "storm"}, "workload is one of"),
+        ({"workload": "storm"}, "workload: 'storm' is not one of"),
         ({"size": 0}, "size"),
         ({"uarch": "z80"}, "z80"),
         ({"size": (1 << 21) + 1}, "size"),

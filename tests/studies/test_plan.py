@@ -125,7 +125,7 @@ class TestLayouts:
             (((GIB,), None, 0, MIB), "low memory ends between 2 MiB and 4 GiB"),
             (((GIB, GIB), 1 << 52), "past the highest address 2^52"),
             (((GIB, GIB), 1 << 40, 0, 2 * GIB, "move"), "ht_hole 'move' is for packed nodes"),
-            (((GIB,), None, 0, 2 * GIB, "bend"), "ht_hole is one of none, split, move"),
+            (((GIB,), None, 0, 2 * GIB, "bend"), "ht_hole: 'bend' is not one of none, split, move"),
         ],
     )
     def test_impossible_layouts(self, arguments, message):
@@ -251,7 +251,7 @@ class TestSearch:
             search_layouts(layout, "pre", window=((1 << 40) + 1, (1 << 40) + 2))
         with pytest.raises(ConfigError, match="no spacing that is a power of two fits"):
             search_layouts(Layout((5 * GIB, 5 * GIB), max_address=12 * GIB), "pre")
-        with pytest.raises(ConfigError, match="objective is one of"):
+        with pytest.raises(ConfigError, match="objective: 'beauty' is not one of"):
             search_layouts(layout, "pre", "beauty")
 
     def test_costs_are_the_slow_models(self):

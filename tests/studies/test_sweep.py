@@ -507,7 +507,7 @@ class TestOutput:
         ({"compat_m2p": 3}, "compat_m2p is None or True or False, got 3"),
         ({"compat_m2p": 1}, "compat_m2p is None or True or False, got 1"),
         ({"command_line": 5}, "command_line is a string or None"),
-        ({"kind": "boot"}, "kind is one of report, replay, steps"),
+        ({"kind": "boot"}, "kind: 'boot' is not one of report, replay, steps"),
         ({"kind": "report", "uarchs": "zen3"}, "report replays nothing"),
         ({"uarchs": "i486"}, "'i486' is not one of"),
         ({"workloads": "nope"}, "workload: 'nope' is not one of"),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from .._facts import Facts, FrozenDict, derived
 from ..constants import U64_END
 from ..display import repr_html
-from ..errors import MemoryMapError
+from ..errors import MemoryMapError, a_kind
 
 #: Version of the JSON that :meth:`MemoryMap.to_dict` writes.
 MAP_SCHEMA: Final = "xenmm-map/1"
@@ -53,7 +53,7 @@ def _need(name: str, value: object, kind: type, optional: bool = False) -> None:
         return
     if not isinstance(value, kind) or isinstance(value, bool):
         or_none = " or None" if optional else ""
-        raise MemoryMapError(f"{name} is a {kind.__name__}{or_none}, got {value!r}")
+        raise MemoryMapError(f"{name} is {a_kind(kind)}{or_none}, got {value!r}")
 
 
 class Source(Facts):
@@ -75,7 +75,7 @@ def _need_all(name: str, values: object, kind: type) -> None:
     _need(name, values, tuple)
     for value in values:  # type: ignore[attr-defined]
         if not isinstance(value, kind):
-            raise MemoryMapError(f"{name} are each a {kind.__name__}, got {value!r}")
+            raise MemoryMapError(f"{name} are each {a_kind(kind)}, got {value!r}")
 
 
 def _check_range(start: int, end: int, source: Source | None) -> None:

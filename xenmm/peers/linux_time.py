@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..boot._runs import coarse, total
 from ..constants import GIB, MIB, PAGE_SHIFT, PAGE_SIZE
-from ..errors import ConfigError
-from ..timing._fields import check_one_of
+from ..errors import ConfigError, need_one_of
 from ..timing.cost import Cost, cost_of
 from ..timing.operations import Operations
 from ..timing.primitives import WAYS, Access, Program, parse_program
@@ -138,9 +137,9 @@ def program(primitive: str, model: str, way: str = "variables", *, page_ext: boo
     ConfigError
         A name is unknown.
     """
-    check_one_of("primitive", primitive, PRIMITIVES)
-    check_one_of("model", model, MODELS)
-    check_one_of("way", way, WAYS)
+    need_one_of("primitive", primitive, PRIMITIVES)
+    need_one_of("model", model, MODELS)
+    need_one_of("way", way, WAYS)
     return parse_program(primitive, model, way, _programs(model, page_ext)[primitive])
 
 

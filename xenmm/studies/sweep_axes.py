@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..boot.profiles import PROFILES, get_profile
-from ..errors import ConfigError, did_you_mean, need_one_of
+from ..errors import ConfigError, need_one_of
 from .sweep_cells import BOOT_OPTIONS, KINDS
 
 #: The word for every profile, microarchitecture or workload.
@@ -187,9 +187,7 @@ def _workload(given: Any, kind: str, known: Sequence[str]) -> dict[str, Any]:
         name, parameters = parse_workload(given)
         given = {"name": name, "parameters": parameters}
     name, parameters = given.get("name"), dict(given.get("parameters", {}))
-    if name not in known:
-        near = did_you_mean(name, known)
-        raise ConfigError(f"workload: {name!r} is not one of {', '.join(known)}{near}")
+    need_one_of("workload", name, known)
     if kind == "steps" and parameters:
         raise ConfigError(f"workload: {name} of the steps has no parameters")
     if kind == "replay":

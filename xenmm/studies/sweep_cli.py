@@ -6,7 +6,7 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, need_one_of
 from . import command
 
 if TYPE_CHECKING:
@@ -189,8 +189,7 @@ def _list(option: str, text: str) -> str | list[str]:
 def _words(option: str, text: str, words: dict[str, Any]) -> list[Any]:
     values = _list(option, text)
     for value in values:
-        if value not in words:
-            raise ConfigError(f"{option}: {value!r} is not one of {', '.join(words)}")
+        need_one_of(option, value, words)
     return [words[value] for value in values]
 
 

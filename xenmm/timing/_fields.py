@@ -30,11 +30,6 @@ def check_integer(at: str, value: object, low: int, high: int) -> None:
         raise ConfigError(f"{at}: {value!r} is not an integer in [{low}, {high}]")
 
 
-def check_one_of(at: str, value: object, known: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"{at}: {value!r} is not one of {', '.join(known)}")
-
-
 def check_plru(at: str, replacement: str, assoc: int) -> None:
     if replacement == "plru" and (assoc > 64 or assoc & (assoc - 1)):
         raise ConfigError(f"{at}.assoc: {assoc} ways have no binary tree: plru needs a power of two up to 64")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import ConfigError
-from ._fields import check_integer, check_name, check_one_of, check_plru
+from ..errors import ConfigError, need_one_of
+from ._fields import check_integer, check_name, check_plru
 
 REPLACEMENTS: Final = ("lru", "plru", "fifo", "random")
 PREFETCHES: Final = ("none", "next-line")
@@ -88,11 +88,11 @@ class Cache:
                 f"{self.assoc} ways of {self.line} bytes"
             )
         check_integer(f"{at}.latency", self.latency, 0, _MAX_CYCLES)
-        check_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
-        check_one_of(f"{at}.prefetch", self.prefetch, PREFETCHES)
-        check_one_of(f"{at}.content", self.content, CONTENTS)
-        check_one_of(f"{at}.holds", self.holds, HOLDS)
-        check_one_of(f"{at}.arrival", self.arrival, ARRIVALS)
+        need_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
+        need_one_of(f"{at}.prefetch", self.prefetch, PREFETCHES)
+        need_one_of(f"{at}.content", self.content, CONTENTS)
+        need_one_of(f"{at}.holds", self.holds, HOLDS)
+        need_one_of(f"{at}.arrival", self.arrival, ARRIVALS)
         check_plru(at, self.replacement, self.assoc)
         if self.content == "exclusive" and self.prefetch != "none":
             raise ConfigError(f"{at}.prefetch: an exclusive cache fetches nothing, so it cannot prefetch")
@@ -150,8 +150,8 @@ class Tlb:
             )
         check_integer(f"{at}.level", self.level, 1, 4)
         check_integer(f"{at}.latency", self.latency, 0, _MAX_CYCLES)
-        check_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
-        check_one_of(f"{at}.holds", self.holds, HOLDS)
+        need_one_of(f"{at}.replacement", self.replacement, REPLACEMENTS)
+        need_one_of(f"{at}.holds", self.holds, HOLDS)
         check_plru(at, self.replacement, self.assoc)
         if not isinstance(self.page_sizes, list | tuple) or not self.page_sizes:
             raise ConfigError(
@@ -159,12 +159,12 @@ class Tlb:
             )
         object.__setattr__(self, "page_sizes", tuple(self.page_sizes))
         for size in self.page_sizes:
-            check_one_of(f"{at}.page_sizes", size, tuple(PAGE_LEVEL))
+            need_one_of(f"{at}.page_sizes", size, tuple(PAGE_LEVEL))
         if not isinstance(self.splits, Mapping):
             raise ConfigError(f"{at}.splits: {self.splits!r} is not a table from page size to page size")
         for size, held in self.splits.items():
-            check_one_of(f"{at}.splits", size, self.page_sizes)
-            check_one_of(f"{at}.splits.{size}", held, tuple(PAGE_LEVEL))
+            need_one_of(f"{at}.splits", size, self.page_sizes)
+            need_one_of(f"{at}.splits.{size}", held, tuple(PAGE_LEVEL))
             if PAGE_LEVEL[held] > PAGE_LEVEL[size]:
                 raise ConfigError(f"{at}.splits.{size}: {held} is larger than {size}")
 
@@ -200,7 +200,7 @@ class PageWalk:
             if not isinstance(table, Mapping):
                 raise ConfigError(f"walk.{name}: {table!r} is not a table from level to number")
             for level, n in table.items():
-                check_one_of(f"walk.{name}", level, tuple(WALK_LEVELS))
+                need_one_of(f"walk.{name}", level, tuple(WALK_LEVELS))
                 check_integer(f"walk.{name}.{level}", n, 0 if name == "caches" else 1, 1 << 16)
         for level, assoc in self.assoc.items():
             if self.caches.get(level, 0) % assoc:

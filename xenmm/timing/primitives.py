@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from ._fields import check_one_of
+from ..errors import need_one_of
 
 MODES: Final = ("none", "mask", "offset")
 WAYS: Final = ("variables", "constants")
@@ -332,10 +332,10 @@ def program(primitive: str, mode: str, way: str = "variables") -> Program:
     ConfigError
         A name is unknown.
     """
-    check_one_of("mode", mode, MODES)
-    check_one_of("way", way, WAYS)
+    need_one_of("mode", mode, MODES)
+    need_one_of("way", way, WAYS)
     programs = _programs(mode, way)
-    check_one_of("primitive", primitive, tuple(programs))
+    need_one_of("primitive", primitive, tuple(programs))
     return parse_program(primitive, mode, way, programs[primitive])
 
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..constants import PAGE_SHIFT
-from ..errors import ConfigError, need
-from ._fields import check_one_of
+from ..errors import ConfigError, need, need_one_of
 from .config import Hierarchy, load_microarchitecture
 from .engine import Engine, Run
 from .frames import Frames
@@ -83,7 +82,7 @@ class Input:
     def __post_init__(self) -> None:
         if (self.trace is None) == (self.workload is None):
             raise ConfigError("input: either a trace or a workload is needed")
-        check_one_of("interpretation", self.interpretation, tuple(RULES))
+        need_one_of("interpretation", self.interpretation, tuple(RULES))
 
 
 @dataclass

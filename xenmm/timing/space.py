@@ -8,8 +8,8 @@ from operator import index
 from typing import Final
 
 from ..constants import PAGE_SHIFT, U64_END
-from ..errors import ConfigError, FrameError, need, need_all
-from ._fields import check_integer, check_one_of
+from ..errors import ConfigError, FrameError, need, need_all, need_one_of
+from ._fields import check_integer
 from .levels import PAGE_BYTES, PAGE_LEVEL
 
 _ENTRY_BITS: Final = 9
@@ -32,7 +32,7 @@ class Mapping:
     page_size: str = "4k"
 
     def __post_init__(self) -> None:
-        check_one_of("page_size", self.page_size, tuple(PAGE_BYTES))
+        need_one_of("page_size", self.page_size, tuple(PAGE_BYTES))
         page = PAGE_BYTES[self.page_size]
         for name, value in (
             ("virt_start", self.virt_start),

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigError, TraceError
+from ..errors import TraceError, need_one_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,8 +198,8 @@ def open_trace(path: str | os.PathLike[str], format: str | None = None, *, stric
         `format` is unknown.
     """
     name = os.fspath(path)
-    if format is not None and format not in FORMATS:
-        raise ConfigError(f"format: {format!r} is not one of {', '.join(FORMATS)}")
+    if format is not None:
+        need_one_of("format", format, FORMATS)
     try:
         file = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115
     except OSError as e:

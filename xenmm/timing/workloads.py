@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from ..constants import GIB, PAGE_SHIFT, PAGE_SIZE
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, need_one_of
 from .frames import Frames
 from .traces import Chunk
 
@@ -236,9 +236,7 @@ def mixed_trace(
 
 
 def _workload(name: str) -> Workload:
-    if name not in WORKLOADS:
-        near = did_you_mean(name, WORKLOADS)
-        raise ConfigError(f"workload: {name!r} is not one of {', '.join(WORKLOADS)}{near}")
+    need_one_of("workload", name, WORKLOADS)
     return WORKLOADS[name]
 
 
