@@ -12,9 +12,9 @@ shift
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 # The tests of sheer size say nothing more of lines, and take minutes where each line is told.
 [ $# -gt 0 ] || set -- tests/firmware tests/boot tests/timing tests/embed tests/machine/test_own_parameters.py \
-  tests/test_errors.py tests/test_facts.py tests/test_files.py tests/test_progress.py tests/test_cli.py \
-  tests/report/test_notebook.py tests/test_core_scalars.py \
-  tests/test_core_arrays.py tests/test_core_frozen.py \
+  tests/test_errors.py tests/test_public_api.py tests/test_facts.py tests/test_files.py tests/test_progress.py \
+  tests/test_cli.py tests/report/test_notebook.py tests/test_core_scalars.py tests/test_core_arrays.py \
+  tests/test_core_frozen.py \
   -k 'not very_many and not 100000_rows and not real_program and not the_record_is_what'
 
 copy=$(mktemp -d)
