@@ -67,7 +67,7 @@ MUTATOR := mutate$(if $(filter $(GROUP),boot firmware machine timing),_python)$(
 mutate: $(VENV)/built $(VENV)/test-packages $(VENV)/mutation-packages
 	PYTHONPATH=tests/support $(BIN)/python tests/support/$(MUTATOR).py $(GROUP) $(COUNT) $(MUTATE_ARGS)
 
-# Each reader under atheris: TARGET=text|srat|dtb|trace|checkpoint, SECONDS of processor time.
+# Each reader under atheris: TARGET=text|srat|dtb|elf|trace|checkpoint, SECONDS of processor time.
 TARGET  ?= text
 SECONDS ?= 60
 fuzz: $(VENV)/built $(VENV)/test-packages $(VENV)/fuzz-packages

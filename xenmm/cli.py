@@ -32,9 +32,10 @@ _GROUPS: Final = {
 }
 _EPILOG: Final = """\
 FILE is what a machine says about its memory: a boot log of Linux, Xen or
-FreeBSD, /proc/iomem, lsmem, an ACPI SRAT table, a device tree, or a folder such
-as /sys/firmware/memmap. A - reads standard input, this-machine asks the machine
-at hand, and the name of a bundled machine (xenmm machines) does as well.
+FreeBSD, /proc/iomem, lsmem, an ACPI SRAT table, a device tree, a memory dump in
+ELF, or a folder such as /sys/firmware/memmap. A - reads standard input,
+this-machine asks the machine at hand, and the name of a bundled machine (xenmm
+machines) does as well.
 
 examples:
   xenmm report this-machine

@@ -25,7 +25,7 @@ _PURPOSES: Final = {
     "_timing": "caches, TLBs and page walks",
 }
 
-#: Optional packages by their import names: the extra that brings each, and why one would want it.
+#: Optional packages by the names that pip knows: the extra that brings each, and why one would want it.
 EXTRAS: Final = {
     "numba": ("numba", "conversions inside numba-compiled loops"),
     "unicorn": ("unicorn", "a Unicorn engine whose memory is laid out by the emulated Xen"),
@@ -33,8 +33,12 @@ EXTRAS: Final = {
     "shtab": ("completion", "completion in bash, zsh and fish"),
     "matplotlib": ("plot", "plots"),
     "pyarrow": ("arrow", "tables of sweeps as Parquet"),
+    "pyelftools": ("elf", "memory dumps in ELF"),
     "distributed": ("dask", "sweeps on a dask cluster"),
 }
+
+#: What Python calls otherwise than the registry does.
+_MODULES: Final = {"pyelftools": "elftools"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ def _self_test() -> Check:
 
 
 def _extra(name: str, extra: str, purpose: str) -> Check:
-    if importlib.util.find_spec(name) is None:
+    if importlib.util.find_spec(_MODULES.get(name, name)) is None:
         return Check(name, False, False, f"for {purpose}: pip install 'xenmm[{extra}]'")
     try:
         version = importlib.metadata.version(name)

@@ -69,7 +69,10 @@ def folder(target):
 def child(arguments):
     import atheris
 
-    with atheris.instrument_imports(include=["xenmm.firmware", "xenmm.timing.traces", "xenmm.machine"]):
+    read = ["xenmm.firmware", "xenmm.timing.traces", "xenmm.machine", "elftools"]
+    with atheris.instrument_imports(include=read):
+        import elftools.elf.notes  # noqa: F401
+
         import xenmm.firmware.detect
         import xenmm.machine
         import xenmm.timing.traces  # noqa: F401

@@ -63,6 +63,13 @@ def read_dtb(data):
     xenmm.read_map(b"\xd0\x0d\xfe\xed" + data, name="fuzz")
 
 
+def read_elf(data):
+    """A dump in ELF, with its magic number."""
+    found = xenmm.read_map(b"\x7fELF" + data, name="fuzz")
+    if xenmm.read_map(found.to_json().encode(), name="fuzz").sha256 != found.sha256:
+        raise FindingError("the map's own JSON reads as another map")
+
+
 def read_trace(data):
     """A trace: the first byte picks the format, or none."""
     if not data:
@@ -160,6 +167,17 @@ def dtb_seeds():
         yield write_map(memory_map, "dtb")[4:]
 
 
+def elf_seeds():
+    from elf_samples import core, kexec_notes, note
+
+    for path in sorted((CORPUS.parent / "elf-cores").iterdir()):
+        yield path.read_bytes()[4:]
+    loads = [(0x1000, 0x9E000), (1 << 20, 1 << 30), (1 << 32, 1 << 36)]
+    yield core(loads, kexec_notes(xen=(4, 17)))[4:]
+    for bits, order, many in ((32, "<", False), (32, ">", True), (64, ">", False), (64, "<", True)):
+        yield core(loads[:2], note("CORE", 1, bytes(8), order), bits=bits, order=order, many=many)[4:]
+
+
 def trace_seeds():
     texts = {
         "lackey": b"==1== tool\nI  04001234,3\n L 1ffe,8\n S 7fff00,4\n M 1000,4\n",
@@ -201,6 +219,7 @@ TARGETS = {
     "text": (read_text, text_seeds, 16384),
     "srat": (read_srat, srat_seeds, 4096),
     "dtb": (read_dtb, dtb_seeds, 4096),
+    "elf": (read_elf, elf_seeds, 4096),
     "trace": (read_trace, trace_seeds, 2048),
     "checkpoint": (read_checkpoint, checkpoint_seeds, 32768),
 }

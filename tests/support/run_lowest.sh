@@ -8,6 +8,7 @@ python=$1
 shift
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 [ $# -gt 0 ] || set -- tests/boot/test_host.py tests/boot/test_golden.py tests/firmware/test_read_map.py \
+  tests/firmware/test_elf_core.py \
   tests/test_core_scalars.py tests/test_core_arrays.py tests/test_facts.py tests/embed/test_numba.py \
   tests/embed/test_unicorn.py tests/report tests/machine/test_state.py tests/machine/test_checkpoint.py \
   tests/timing/test_replay.py tests/test_cli.py

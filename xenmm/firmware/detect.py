@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import MemoryMapError
-from . import console_log, device_tree, folders, iomem, lsmem, own_json, srat_table
+from . import console_log, device_tree, elf_core, folders, iomem, lsmem, own_json, srat_table
 from .log_prefix import split_line
 from .memory_map import MemoryMap
 from .source import Input, Lines, undo_quoted_printable
@@ -36,6 +36,9 @@ def read_input(source: Input, *, boot: int | None, map: str, strict: bool) -> Me
     for is_its, read_bytes in _BINARY:
         if is_its(source.head):
             return _only(read_bytes(source.all_bytes(_MOST_BINARY), file), file, boot, map, strict)
+    if elf_core.sniff_bytes(source.head):
+        found = elf_core.read_bytes(source.beginning(elf_core.BEGINNING_BYTES), file)
+        return _only(found, file, boot, map, strict)
     if source.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         lines = source.lines(_MOST_JSON)
         if own_json.sniff(lines[:_SNIFFED_LINES]):

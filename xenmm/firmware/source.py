@@ -38,7 +38,8 @@ _REFUSED: Final = (
     (b"\x04\x22\x4d\x18", "compressed with lz4; unpack it first: lz4cat FILE | xenmm report -"),
     (b"PK\x03\x04", "a zip archive; unpack it and read the log inside"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it and read the log inside"),
-    (b"\x7fELF", "an ELF file, not a log"),
+    (b"KDUMP   ", "a compressed dump of makedumpfile's; dumps are read in ELF: makedumpfile -E"),
+    (b"makedumpfile\0\0\0\0", "a flattened dump of makedumpfile's; make it whole first: makedumpfile -R"),
     (b"%PDF", "a PDF, not a log; save its text"),
 )
 
@@ -96,6 +97,10 @@ class Input:
             return self._stream.read(size)
         except OSError as error:
             raise MemoryMapError(f"cannot be read: {error.strerror or error}", file=self.file) from None
+
+    def beginning(self, most: int) -> bytes:
+        """The input's first ``most`` bytes, however long it is."""
+        return self.head + self._read(max(0, most - len(self.head)))
 
     def all_bytes(self, most: int) -> bytes:
         """The whole input, refused above ``most`` bytes."""
