@@ -1,6 +1,7 @@
 """Dumps of memory in ELF: headers as three writers make them, and every way to be no dump of a machine."""
 
 import io
+import struct
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from xenmm import ConfigError, MemoryMapError, cli, read_map
 from xenmm.constants import GIB, KIB, MIB
 from xenmm.firmware import elf_core
+from xenmm.firmware.memory_map import Source
 
 pytest.importorskip("elftools", reason="pyelftools is not installed")
 
@@ -113,6 +115,24 @@ def test_architectures(machine, arch):
     assert read_map(core([(GIB, GIB)], machine=machine)).arch == arch
 
 
+def test_every_fact_names_the_dump():
+    loads = [LOW, (0x2000, MIB), ((1 << 64) - 1 - MIB, GIB)]
+    found = read_map(core(loads, kexec_notes()), name="vmcore")
+    source = Source("vmcore", None, "elf-core")
+    assert [(r.label, r.source) for r in found.ranges] == [("PT_LOAD", source)] * 2
+    assert [(n.level, n.source) for n in found.notes] == [
+        ("dropped", source),
+        ("note", source),
+        ("warning", source),
+        ("note", source),
+    ]
+    assert found.name == "vmcore"
+
+
+def test_one_segment_from_address_0():
+    assert read_map(core([(0, GIB)])).ram == ((0, GIB),)
+
+
 def test_memory_that_was_left_out_of_the_file_counts():
     # A dump without zero pages: no byte of it in the file.
     assert read_map(core([(GIB, GIB, 0, 0), (4 * GIB, 0)])).ram == ((GIB, 2 * GIB),)
@@ -134,8 +154,9 @@ def test_the_end_of_64_bits(end, kept):
 def test_the_rom_of_a_pc_only_where_qemu_dumped_it():
     loads = [(0, GIB), (4 * GIB - MIB, MIB), (4 * GIB, GIB)]
     qemu = note("QEMU", 0, bytes(440))
-    kinds = ["ram", "firmware", "ram"]
-    assert [r.kind for r in read_map(core(loads, qemu)).ranges] == kinds
+    rows = read_map(core(loads, qemu)).ranges
+    assert [r.kind for r in rows] == ["ram", "firmware", "ram"]
+    assert len({(r.label, r.source) for r in rows}) == 1
     assert [r.kind for r in read_map(core(loads)).ranges] == ["ram"] * 3
     assert [r.kind for r in read_map(core(loads, qemu, machine=EM_AARCH64)).ranges] == ["ram"] * 3
     # A guest's VMCOREINFO does not make QEMU's dump one by kexec.
@@ -161,6 +182,7 @@ def test_the_rom_of_a_pc_only_where_qemu_dumped_it():
         (core([(GIB, GIB)], phoff=65), r"cut short: 1 program headers stand at \[0x41, 0x79\), it has 120"),
         (core([(GIB, GIB)], phnum=2), r"cut short: 2 program headers stand at \[0x40, 0xb0\)"),
         (core([(GIB, GIB)], many=True, shoff=NO_ADDRESS), "cut short: the number of segments stand"),
+        (core([(GIB, GIB)], many=True, shoff=184 - 63), "cut short: the number of segments stand"),
         (core([(GIB, GIB)], ident=b"\x7fELF\x03\x01\x01" + bytes(9)), "is no whole ELF file"),
         (core([(GIB, GIB)], ident=b"\x7fELF\x02\x03\x01" + bytes(9)), "is no whole ELF file"),
         (b"\x7fELF", "is no whole ELF file"),
@@ -195,15 +217,15 @@ def test_only_the_beginning_is_read(tmp_path):
         file.truncate(8 * GIB)
     assert read_map(path).ram_bytes == GIB
     far = core([(GIB, GIB)], phoff=elf_core.BEGINNING_BYTES)
-    with pytest.raises(MemoryMapError, match="past the 16 MiB that are read"):
-        read_map(far.ljust(elf_core.BEGINNING_BYTES + 56, b"\0"))
+    with pytest.raises(MemoryMapError, match=r"^vmcore: .* past the 16 MiB that are read"):
+        read_map(far.ljust(elf_core.BEGINNING_BYTES + 56, b"\0"), name="vmcore")
 
 
 def test_too_many_segments(monkeypatch):
     monkeypatch.setattr(elf_core, "MOST_SEGMENTS", 100)
     assert len(read_map(core([(GIB, GIB)] * 100)).ranges) == 100
-    with pytest.raises(MemoryMapError, match="has 101 segments; at most 100 are read"):
-        read_map(core([(GIB, GIB)] * 101))
+    with pytest.raises(MemoryMapError, match=r"^vmcore: has 101 segments; at most 100 are read"):
+        read_map(core([(GIB, GIB)] * 101), name="vmcore")
 
 
 def test_options_of_logs_are_refused():
@@ -229,10 +251,27 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
         read_map(core([(GIB, GIB)]))
 
 
-@pytest.mark.parametrize("content", [b"", bytes(15), b"\xff" * 16, bytes(16)])
-def test_odd_notes_of_xen(content):
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        *((b"", None), (bytes(15), None), (bytes(16), "0.0"), (b"\xff" * 16, None)),
+        *((struct.pack("<2Q", *words), None) for words in ((100, 4), (4, 100), (100, 100))),
+        (struct.pack("<2Q", 99, 99), "99.99"),
+    ],
+)
+def test_odd_notes_of_xen(content, version):
     found = read_map(core([(GIB, GIB)], note("Xen", 0x1000001, content)))
-    assert found.stated.xen_version == ("0.0" if content == bytes(16) else None)
+    assert found.stated.xen_version == version
+
+
+def test_what_xen_and_linux_say_is_found_among_other_segments_and_notes():
+    notes = note("", 3, b"") + kexec_notes(xen=(4, 17))
+    found = read_map(core([LOW, HIGH], notes, cut_note=1 << 40))
+    assert (found.stated.xen_version, found.stated.details["kernel"]) == ("4.17", "6.1.0-31-amd64")
+    # Of two notes of a name the first counts, and a release is one line.
+    twice = read_map(core([LOW, HIGH], kexec_notes("6.1") + kexec_notes("6.2")))
+    assert twice.stated.details["kernel"] == "6.1"
+    assert "kernel" not in read_map(core([LOW], note("VMCOREINFO", 0, b"OSRELEASE=\n"))).stated.details
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))

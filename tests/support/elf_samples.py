@@ -9,12 +9,24 @@ NO_ADDRESS = (1 << 64) - 1
 PN_XNUM = 0xFFFF
 
 
-def core(loads, notes=b"", *, bits=64, order="<", type=ET_CORE, machine=EM_X86_64, many=False, **changed):
+def core(
+    loads,
+    notes=b"",
+    *,
+    bits=64,
+    order="<",
+    type=ET_CORE,
+    machine=EM_X86_64,
+    many=False,
+    cut_note=0,
+    **changed,
+):
     """A dump's headers: ``loads`` are (paddr, memsz[, vaddr[, filesz]]); ``changed`` are fields of the first.
 
-    With ``many`` the number of segments stands in a section header, as it must from 65,535 on.
+    With ``many`` the number of segments stands in a section header, as it must from 65,535 on. Before the
+    rest stands a segment of ``cut_note`` bytes of notes that the file does not have.
     """
-    segments = [(PT_NOTE, 0, 0, len(notes), len(notes))] if notes else []
+    segments = [(PT_NOTE, 0, 0, size, size) for size in (cut_note, len(notes)) if size]
     for start, size, *more in loads:
         vaddr, filesz = (*more, start, size)[:2] if len(more) != 1 else (more[0], size)
         segments.append((PT_LOAD, vaddr, start, filesz, size))
