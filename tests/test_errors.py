@@ -43,6 +43,7 @@ def test_the_map_error_names_its_place(place, text):
     error = MemoryMapError("wrong", **place)
     assert str(error) == text
     assert (error.message, error.file, error.line) == ("wrong", place.get("file"), place.get("line"))
+    assert error.args == ("wrong",)
     assert (error.column, error.text) == (place.get("column"), place.get("text"))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from ..constants import U64_END
@@ -153,13 +154,11 @@ class _Core:
             start, size = segment["p_offset"], segment["p_filesz"]
             if segment["p_type"] != "PT_NOTE" or start + size > len(self.data):
                 continue
-            try:
-                note: Any
+            note: Any
+            with suppress(ELFError, ConstructError):
                 for note in iter_notes(self.elf, start, size):
                     if note["n_name"] != "Xen" or note["n_type"] == _XEN_CRASH_INFO:
                         yield note["n_name"] or "", note["n_descdata"]
-            except (ELFError, ConstructError):
-                continue
 
 
 def _ranges(
