@@ -6,6 +6,7 @@ that a hundred megabytes of a serial console cost time, not space.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -13,6 +14,7 @@ from itertools import pairwise
 from typing import IO, Final
 
 from ..errors import MemoryMapError
+from . import elf_core
 from .log_blocks import ANYTHING
 from .log_prefix import LINE_LIMIT
 
@@ -26,6 +28,8 @@ MOST_BYTES: Final = 1 << 30
 MOST_LINES: Final = 400_000
 _CHUNK: Final = 1 << 20
 _HEAD: Final = 1 << 16
+#: An input shows with so many bytes that it is a dump.
+_SNIFFED: Final = 4
 #: Lines kept behind a line that could matter, since rows are wrapped.
 _BEHIND: Final = 3
 
@@ -69,6 +73,30 @@ def open_source(source: object, name: str | None) -> tuple[IO[bytes], str]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MemoryMapError(f"cannot be read: {why}", file=name or shown[:200]) from None
+
+
+def read_stream(stream: IO[bytes], most: int) -> bytes:
+    """Read what is wanted of a stream that is read once: up to ``most`` bytes, or a dump's beginning."""
+    head = stream.read(_SNIFFED)
+    wanted = elf_core.BEGINNING_BYTES if elf_core.sniff_bytes(head) else most
+    return head + stream.read(max(0, wanted - len(head)))
+
+
+def file_hash(path: str | os.PathLike[str]) -> tuple[str, int]:
+    """SHA-256 and number of the bytes that count in a file: all, or of a dump its beginning.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        # Behind its headers a dump has the memory of a whole machine.
+        if elf_core.sniff_bytes(file.peek(_SNIFFED)):
+            data = file.read(elf_core.BEGINNING_BYTES)
+            return hashlib.sha256(data).hexdigest(), len(data)
+        digest = hashlib.file_digest(file, "sha256")
+        return digest.hexdigest(), file.tell()
 
 
 class Input:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,8 @@ ASK_AS_ROOT: Final = "sudo dmesg | xenmm report -"
 class Input:
     """What was read: its name, its size and hash, and the options it was read with.
 
-    ``bytes`` and ``sha256`` are None for a folder and for this machine, which have neither.
+    ``bytes`` and ``sha256`` are None for a folder and for this machine, which have neither; a memory dump's
+    are of its beginning, which is all that is read.
     """
 
     name: str
@@ -79,9 +81,11 @@ def load(
     if bundled:
         path = _bundled(name)
     if data is None and not path.is_dir():
-        digest = _digest(path)
-        if digest is not None:
-            return read_map(path, name=name, **options), Input(name, *digest, bundled, options)
+        if path.is_file():
+            from ..firmware.source import file_hash
+
+            digest, size = file_hash(path)
+            return read_map(path, name=name, **options), Input(name, size, digest, bundled, options)
         # What can be read only once, such as a pipe, is kept.
         data = _read(path)
     if data is None:
@@ -114,18 +118,18 @@ def _this_machine() -> MemoryMap:
     return machine.memory_map
 
 
-def _digest(path: Path) -> tuple[int, str] | None:
-    # Size and hash of a regular file, read in pieces.
-    if not path.is_file():
-        return None
-    with open(path, "rb") as f:
-        digest = hashlib.file_digest(f, "sha256")
-        return f.tell(), digest.hexdigest()
-
-
 def _read(path: Path) -> bytes:
+    from ..firmware.source import read_stream
+
     with open(path, "rb") as f:
-        return f.read(INPUT_BYTES_MAX + 1)
+        return read_stream(f, INPUT_BYTES_MAX + 1)
+
+
+def read_stdin() -> bytes:
+    """What standard input says, or enough of it to see that it is too much."""
+    from ..firmware.source import read_stream
+
+    return read_stream(sys.stdin.buffer, INPUT_BYTES_MAX + 1)
 
 
 def need_ram(memory_map: MemoryMap, name: str) -> MemoryMap:

@@ -180,11 +180,12 @@ def load(args: argparse.Namespace, file: str | None = None) -> tuple[MemoryMap, 
         As :func:`xenmm.report.inputs.load`.
     """
     from ..report.inputs import load as load_input
+    from ..report.inputs import read_stdin
 
     if args.boot is not None and args.boot < 1:
         raise ConfigError(f"--boot counts from 1, got {args.boot}")
     name = args.file if file is None else file
-    data = sys.stdin.buffer.read() if name == "-" else None
+    data = read_stdin() if name == "-" else None
     return load_input(name, data, boot=args.boot, map=args.map, strict=args.strict)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
@@ -75,8 +74,8 @@ def _side(args: argparse.Namespace, name: str) -> Any:
     if name != "-":
         found = result_of_file(name)
         return command.load(args, name)[0] if found is None else found
-    from ..report.inputs import load
+    from ..report.inputs import load, read_stdin
 
-    data = sys.stdin.buffer.read()
+    data = read_stdin()
     options = {"boot": args.boot, "map": args.map, "strict": args.strict}
     return result_in(data) or load("-", data, **options)[0]

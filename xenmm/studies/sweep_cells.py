@@ -116,7 +116,7 @@ def is_failure(document: bytes) -> bool:
 
 
 def content_hash(path: Path) -> tuple[str, int]:
-    """Hash and size of a file's bytes, or of the files in a folder with their names.
+    """Hash and size of the bytes that count in a file, or of the files in a folder with their names.
 
     Raises
     ------
@@ -124,9 +124,9 @@ def content_hash(path: Path) -> tuple[str, int]:
         If it cannot be read.
     """
     if not path.is_dir():
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-            return digest.hexdigest(), file.tell()
+        from ..firmware.source import file_hash
+
+        return file_hash(path)
     whole, size = hashlib.sha256(), 0
     for each in sorted(p for p in path.rglob("*") if p.is_file()):
         one, count = content_hash(each)
