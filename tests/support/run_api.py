@@ -23,7 +23,7 @@ from records import commit, write_record
 
 #: A call that would fill memory ends with MemoryError, which is no kind that is allowed. Of address space
 #: live machines reserve far more than they use.
-_BYTES_MAX = 8 << 30
+BYTES_MAX = 8 << 30
 _EXAMPLES = 200
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")
     args = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_DATA, (_BYTES_MAX, _BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES_MAX, BYTES_MAX))
     # As the tests have it; what hypothesis says of its own strategies is no one's fault.
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", module="hypothesis")

@@ -1,14 +1,16 @@
 """Replay: where a trace's addresses land, what workloads do, comparison, and the timeline."""
 
 import json
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
+from hostile_values import EDGES
 
 import xenmm
 from xenmm.errors import ConfigError
-from xenmm.timing import Cache, Engine, Hierarchy, Tlb
+from xenmm.timing import Cache, Engine, Hierarchy, Tlb, workloads
 from xenmm.timing.frames import Frames
 from xenmm.timing.host_space import host_space
 from xenmm.timing.replay import RULES, Input, compare, replay, timeline_json
@@ -216,6 +218,33 @@ def test_workloads_have_exactly_the_length_asked_for(frames):
 def test_wrong_workloads_are_named(frames, name, given, message):
     with pytest.raises(ConfigError, match=message):
         list(make_workload(name, frames, 10, 1, **given))
+
+
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "mixed"])
+def test_every_parameter_is_told_at_every_edge(frames, name, monkeypatch):
+    # So many entries as are really allowed take gigabytes.
+    monkeypatch.setattr(workloads, "_MOST_ENTRIES", 1 << 12)
+    for key, default in parameters(name).items():
+        most = 1 << 12 if key in ("lines", "grants") else 1 << 52
+        fractions = [math.nan, math.inf, -math.inf, 1e308] if isinstance(default, float) else []
+        for value in [*EDGES, most - 1, most, most + 1, *fractions]:
+            try:
+                assert len(addresses_of(name, frames, 10, **{key: value})) == 10
+            except ConfigError as error:
+                # A span below one line has none to read.
+                assert not 64 <= value <= most
+                assert f"{key}: {value!r} is not" in str(error) or (key == "span" and 0 <= value < 64)
+            else:
+                assert 0 <= value <= most
+
+
+@pytest.mark.parametrize("given", [{"lines": (1 << 28) + 1}, {"grants": (1 << 28) + 1}])
+def test_entries_that_no_memory_holds_are_refused_at_once(frames, given):
+    name = "zipf" if "lines" in given else "grant-storm"
+    with pytest.raises(ConfigError, match=r"268435457 is not a number in \[0, 268435456\]"):
+        make_workload(name, frames, 10, 1, **given)
+    with pytest.raises(ConfigError, match="at most 268435456, not 268435457"):
+        next(make_workload("mixed", frames, (1 << 28) + 1, 1))
 
 
 def test_the_mixture_is_the_reference_trace():

@@ -30,6 +30,11 @@ _READ, _WRITE = 0, 1
 _GRANT_ENTRY_BYTES: Final = 8
 _MAPTRACK_ENTRY_BYTES: Final = 16
 _PT_ENTRY_BYTES: Final = 8
+#: Parameters that take 8 or 16 bytes of memory for each of what they count, and the most that they may be.
+_ENTRIES: Final = ("lines", "grants")
+_MOST_ENTRIES: Final = 1 << 28
+#: The most of the others: there is no more memory than 52 bits of address.
+_MOST: Final = 1 << 52
 
 Workload = Callable[..., Iterator[Chunk]]
 
@@ -61,10 +66,13 @@ def zipf(
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    weights = np.cumsum(np.arange(1, _positive("lines", lines) + 1) ** -float(exponent))
-    shares = weights / weights[-1]
+    shares = np.arange(1, _positive("lines", lines) + 1) ** -float(exponent)
+    # In place, and here as well: there may be hundreds of millions of lines.
+    np.cumsum(shares, out=shares)
+    shares /= shares[-1]
     total = min(span or frames.bytes, frames.bytes) // LINE
-    where = rng.integers(0, _positive("span", total), lines, dtype=np.uint64) * np.uint64(LINE)
+    where = rng.integers(0, _positive("span", total), lines, dtype=np.uint64)
+    where *= np.uint64(LINE)
     for _, count in _pieces(n):
         ranks = np.searchsorted(shares, rng.random(count))
         yield _chunk([(frames.linear(where[ranks]), _READ)])
@@ -154,6 +162,8 @@ def mixed(frames: Frames, n: int, seed: int) -> Iterator[Chunk]:
 
     It is for runs without a machine, and its length is part of it: all `n` accesses are made at once.
     """
+    if n > _MOST_ENTRIES:
+        raise ConfigError(f"workload: mixed makes its accesses at once, at most {_MOST_ENTRIES}, not {n}")
     if frames.host is not None:
         raise ConfigError("workload: mixed has addresses of its own, so it takes no machine: FILE none")
     yield Chunk(mixed_trace(n, seed))
@@ -197,8 +207,9 @@ def make_workload(name: str, frames: Frames, n: int, seed: int, **given: Any) ->
             near = did_you_mean(key, known)
             raise ConfigError(f"{name}.{key}: unknown; known here are {', '.join(known) or 'none'}{near}")
         kinds = (int, float) if isinstance(known[key], float) else (int,)
-        if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-            raise ConfigError(f"{name}.{key}: {value!r} is not a number from 0 on")
+        most = _MOST_ENTRIES if key in _ENTRIES else _MOST
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ConfigError(f"{name}.{key}: {value!r} is not a number in [0, {most}]")
     if not isinstance(n, int) or n < 1:
         raise ConfigError(f"accesses: {n!r} is not an integer from 1 on")
     if not isinstance(seed, int) or seed < 0:
