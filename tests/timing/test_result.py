@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 from xenmm.errors import ConfigError, FrameError
-from xenmm.timing import AddressSpace, Cache, Core, Engine, Hierarchy, Mapping, Memory, PageWalk, Run, Tlb
+from xenmm.timing import (
+    AddressSpace,
+    Cache,
+    Core,
+    Engine,
+    Hierarchy,
+    Mapping,
+    Memory,
+    PageWalk,
+    Run,
+    Tlb,
+    engine,
+)
 from xenmm.timing.workloads import mixed_trace
 
 H = Hierarchy(
@@ -54,6 +66,15 @@ def test_a_run_in_pieces_is_the_run():
     for at in range(0, 20_000, 777):
         run.feed(TRACE[at : at + 777], KINDS[at : at + 777])
     assert run.result().to_dict() == Engine(H).run(TRACE, KINDS, warmup=700, interval=1000).to_dict()
+
+
+def test_more_intervals_than_memory_is_for_are_refused(monkeypatch):
+    monkeypatch.setattr(engine, "_MOST_INTERVALS", 20)
+    assert len(Engine(H).run(TRACE, KINDS, interval=1000).intervals) == 20
+    with pytest.raises(
+        ConfigError, match="interval: 952 accesses make more than 20 intervals; take a larger"
+    ):
+        Engine(H).run(TRACE, KINDS, interval=952)
 
 
 def test_few_intervals_stay_few():

@@ -12,6 +12,8 @@ from .space import AddressSpace
 
 #: Kinds of access, as `kinds` arrays hold them.
 READ, WRITE, EXECUTE = 0, 1, 2
+#: Each takes some 6 KB.
+_MOST_INTERVALS = 100_000
 
 
 class Engine(EngineCore):
@@ -92,7 +94,7 @@ class Engine(EngineCore):
         roi : (int, int or None), optional
             Only accesses [start, stop) count; the others are simulated all the same.
         interval : int, optional
-            Also keep the counts of each `interval` counted accesses.
+            Also keep the counts of each `interval` counted accesses; at most 100,000 are kept.
         compute_cycles : int
             Cycles that the program computes, added to the time.
 
@@ -223,6 +225,11 @@ class Run:
         if into + done == self.interval:
             self._intervals.append(counts)
             self._partial = None
+            if self.most_intervals is None and len(self._intervals) > _MOST_INTERVALS:
+                raise ConfigError(
+                    f"interval: {self.interval} accesses make more than {_MOST_INTERVALS} intervals; "
+                    "take a larger one"
+                )
             self._coarsen()
 
     def _coarsen(self) -> None:
