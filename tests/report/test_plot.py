@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,6 +10,8 @@ from itertools import pairwise
 import pytest
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+
+from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 
 import xenmm  # noqa: E402
 from xenmm.cli import main  # noqa: E402
@@ -96,6 +99,23 @@ def test_the_same_figures_give_the_same_bytes(suffix, tmp_path):
         plot.save(plot.report_figure(bundled_report("candidate-8x32g-512g")), path)
     assert first.read_bytes() == again.read_bytes()
     assert first.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
+
+
+def test_last_bits_of_the_layout_leave_no_trace(tmp_path, monkeypatch):
+    paths = tmp_path / "a.svg", tmp_path / "b.svg"
+    for path in paths:
+        plot.save(plot.report_figure(bundled_report("candidate-8x32g-512g")), path)
+        exact = ConstrainedLayoutEngine.execute
+
+        def with_other_bits(self, fig, exact=exact):
+            done = exact(self, fig)
+            for axes in fig.axes:
+                axes.set_position([math.nextafter(edge, 1) for edge in axes.get_position().bounds])
+                axes.set_in_layout(True)
+            return done
+
+        monkeypatch.setattr(ConstrainedLayoutEngine, "execute", with_other_bits)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_svg_text_stays_text_and_no_date_gets_in(tmp_path):

@@ -145,7 +145,25 @@ def new_figure(width: str, height: float) -> Figure:
 
     if width not in WIDTHS:
         raise ConfigError(f"the width of a picture is {' or '.join(WIDTHS)}, not {width!r}")
-    return Figure(figsize=(WIDTHS[width], height), layout="constrained")
+    return Figure(figsize=(WIDTHS[width], height), layout=_layout())
+
+
+def _layout() -> Any:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    class Layout(ConstrainedLayoutEngine):
+        """Positions without their last bits, which change from run to run: an SVG names its clips by them."""
+
+        def execute(self, fig: Figure) -> Any:
+            done = super().execute(fig)
+            for axes in fig.axes:
+                left, bottom, width, height = (round(edge, 6) for edge in axes.get_position().bounds)
+                axes.set_position((left, bottom, width, height))
+                # What has a position of its own would be left out of the next layout.
+                axes.set_in_layout(True)
+            return done
+
+    return Layout()
 
 
 def report_figure(report: Report, width: str = "double") -> Figure:
