@@ -89,7 +89,8 @@ lint: $(VENV)/built $(VENV)/lint-packages
 	$(BIN)/ruff format --check .
 	$(BIN)/cython-lint $(wildcard xenmm/*.pyx xenmm/*.pxd xenmm/machine/*.px[di])
 
-types: $(VENV)/built $(VENV)/lint-packages
+# With what the tests need, since some of it has types that ours are made of.
+types: $(VENV)/built $(VENV)/test-packages $(VENV)/lint-packages
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest $(patsubst xenmm/%.pyx,xenmm.%,$(wildcard xenmm/*.pyx)) --ignore-missing-stub
 
