@@ -26,6 +26,8 @@ BEGINNING_BYTES: Final = 16 << 20
 MOST_SEGMENTS: Final = 100_000
 _LABEL: Final = "PT_LOAD"
 _PN_XNUM: Final = 0xFFFF
+#: Number, p_paddr and p_memsz of a segment.
+_Load = tuple[int, int, int]
 
 _ARCHES: Final = {
     **dict.fromkeys(("EM_386", "EM_X86_64"), "x86"),
@@ -76,7 +78,8 @@ def read_bytes(data: bytes, file: str) -> MemoryMap:
     core = _Core(data, file)
     source = Source(file, None, FORMAT)
     notes: list[Note] = []
-    ranges = tuple(_ranges(core.segments, core.address_end, source, notes))
+    placed, unplaced = _loads(core)
+    ranges = tuple(_ranges(placed, source, notes))
     if not ranges:
         raise MemoryMapError("no segment of it is physical memory: no dump of a machine", file=file)
     said: dict[str, bytes] = {}
@@ -84,7 +87,7 @@ def read_bytes(data: bytes, file: str) -> MemoryMap:
         said.setdefault(name, text)
     if "QEMU" in said and core.arch == "x86":
         ranges = tuple(map(_firmware_at_4g, ranges))
-    notes += _what_is_missing(said, ranges, source)
+    notes += _remarks(said, ranges, unplaced, source)
     stated = Stated(xen_version=_xen_version(said, core.word), details=_details(said, len(ranges)))
     return MemoryMap(ranges, name=file, format=FORMAT, notes=tuple(notes), stated=stated, arch=core.arch)
 
@@ -161,19 +164,22 @@ class _Core:
                         yield note["n_name"] or "", note["n_descdata"]
 
 
-def _ranges(
-    segments: Sequence[Any], address_end: int, source: Source, notes: list[Note]
-) -> Iterator[MemoryRange]:
-    """Yield a row for each segment that is physical memory."""
-    known = [
+def _loads(core: _Core) -> tuple[list[_Load], list[_Load]]:
+    """Return the segments that hold memory: those at physical addresses, and those at none."""
+    loads = [
         (number, s["p_paddr"], s["p_memsz"])
-        for number, s in enumerate(segments)
-        if s["p_type"] == _LABEL and s["p_memsz"] and s["p_paddr"] != address_end - 1
+        for number, s in enumerate(core.segments)
+        if s["p_type"] == _LABEL and s["p_memsz"]
     ]
-    if len(known) > 1 and not any(start for _, start, _ in known):
-        why = f"its {len(known)} segments have no physical addresses: a process's dump, not a machine's"
+    none = core.address_end - 1
+    return [load for load in loads if load[1] != none], [load for load in loads if load[1] == none]
+
+
+def _ranges(placed: Sequence[_Load], source: Source, notes: list[Note]) -> Iterator[MemoryRange]:
+    if len(placed) > 1 and not any(start for _, start, _ in placed):
+        why = f"its {len(placed)} segments have no physical addresses: a process's dump, not a machine's"
         raise MemoryMapError(why, file=source.file)
-    for number, start, size in known:
+    for number, start, size in placed:
         if start + size > U64_END:
             text = f"segment {number}, at {start:#x}, of {size:#x} bytes, ends past 2^64"
             notes.append(Note("dropped", text, source))
@@ -185,9 +191,16 @@ def _firmware_at_4g(row: MemoryRange) -> MemoryRange:
     return row if row.end != _ROM_END else MemoryRange(row.start, row.end, "firmware", row.label, row.source)
 
 
-def _what_is_missing(said: dict[str, bytes], ranges: Sequence[MemoryRange], source: Source) -> Iterator[Note]:
+def _remarks(
+    said: dict[str, bytes], ranges: Sequence[MemoryRange], unplaced: Sequence[_Load], source: Source
+) -> Iterator[Note]:
     yield Note("note", "a dump tells what was dumped, not what firmware reserves or a node has", source)
-    if "VMCOREINFO" in said and "QEMU" not in said:
+    if unplaced:
+        size = sum(size for _, _, size in unplaced)
+        text = f"segments without a physical address, as vmalloc space is: {len(unplaced)}, of {size} bytes"
+        yield Note("note", text, source)
+    elif "VMCOREINFO" in said and "QEMU" not in said:
+        # /proc/kcore has that note as well, and lacks nothing; it alone has segments without an address.
         yield Note("warning", "a crash dump lacks what was kept for the crash kernel (crashkernel=)", source)
     rows = sorted((r.start, r.end) for r in ranges)
     highest, twice = 0, 0

@@ -159,12 +159,12 @@ class Tlb:
             )
         object.__setattr__(self, "page_sizes", tuple(self.page_sizes))
         for size in self.page_sizes:
-            need_one_of(f"{at}.page_sizes", size, tuple(PAGE_LEVEL))
+            need_one_of(f"{at}.page_sizes", size, PAGE_LEVEL)
         if not isinstance(self.splits, Mapping):
             raise ConfigError(f"{at}.splits: {self.splits!r} is not a table from page size to page size")
         for size, held in self.splits.items():
             need_one_of(f"{at}.splits", size, self.page_sizes)
-            need_one_of(f"{at}.splits.{size}", held, tuple(PAGE_LEVEL))
+            need_one_of(f"{at}.splits.{size}", held, PAGE_LEVEL)
             if PAGE_LEVEL[held] > PAGE_LEVEL[size]:
                 raise ConfigError(f"{at}.splits.{size}: {held} is larger than {size}")
 
@@ -200,7 +200,7 @@ class PageWalk:
             if not isinstance(table, Mapping):
                 raise ConfigError(f"walk.{name}: {table!r} is not a table from level to number")
             for level, n in table.items():
-                need_one_of(f"walk.{name}", level, tuple(WALK_LEVELS))
+                need_one_of(f"walk.{name}", level, WALK_LEVELS)
                 check_integer(f"walk.{name}.{level}", n, 0 if name == "caches" else 1, 1 << 16)
         for level, assoc in self.assoc.items():
             if self.caches.get(level, 0) % assoc:

@@ -335,7 +335,7 @@ def program(primitive: str, mode: str, way: str = "variables") -> Program:
     need_one_of("mode", mode, MODES)
     need_one_of("way", way, WAYS)
     programs = _programs(mode, way)
-    need_one_of("primitive", primitive, tuple(programs))
+    need_one_of("primitive", primitive, programs)
     return parse_program(primitive, mode, way, programs[primitive])
 
 

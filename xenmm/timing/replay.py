@@ -82,7 +82,7 @@ class Input:
     def __post_init__(self) -> None:
         if (self.trace is None) == (self.workload is None):
             raise ConfigError("input: either a trace or a workload is needed")
-        need_one_of("interpretation", self.interpretation, tuple(RULES))
+        need_one_of("interpretation", self.interpretation, RULES)
 
 
 @dataclass

@@ -32,7 +32,7 @@ class Mapping:
     page_size: str = "4k"
 
     def __post_init__(self) -> None:
-        need_one_of("page_size", self.page_size, tuple(PAGE_BYTES))
+        need_one_of("page_size", self.page_size, PAGE_BYTES)
         page = PAGE_BYTES[self.page_size]
         for name, value in (
             ("virt_start", self.virt_start),

@@ -67,7 +67,7 @@ def zipf(
 
     rng = np.random.default_rng(seed)
     shares = np.arange(1, _positive("lines", lines) + 1) ** -float(exponent)
-    # In place, and here as well: there may be hundreds of millions of lines.
+    # In place, here and below: there may be hundreds of millions of lines.
     np.cumsum(shares, out=shares)
     shares /= shares[-1]
     total = min(span or frames.bytes, frames.bytes) // LINE
